@@ -1,0 +1,1 @@
+"""Floodgate: a content-moderation inference server."""
