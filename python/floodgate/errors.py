@@ -7,6 +7,7 @@
     │   └── ContentTooLarge     over a content limit
     ├── InvalidRequest          INVALID_ARGUMENT
     ├── NotFound                NOT_FOUND (an unknown pinned policy revision)
+    ├── PermissionDenied        PERMISSION_DENIED (the caller table forbids it)
     ├── Overloaded              RESOURCE_EXHAUSTED, with retry information
     ├── DeadlineExceeded        a degraded decision, or DEADLINE_EXCEEDED when nothing was scored
     ├── Cancelled               CANCELLED
@@ -62,6 +63,10 @@ class InvalidRequest(FloodgateError):
 
 class NotFound(FloodgateError):
     code = "NOT_FOUND"
+
+
+class PermissionDenied(FloodgateError):
+    code = "PERMISSION_DENIED"
 
 
 class Overloaded(FloodgateError):

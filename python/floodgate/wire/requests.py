@@ -1,0 +1,205 @@
+"""From a request message to an Item: every rule of the contract that needs no policy to check.
+
+A rule that is broken raises InvalidRequest with the field's path; nothing is coerced or cut.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from floodgate.config import Caller, Limits
+from floodgate.errors import InvalidRequest, PermissionDenied
+from floodgate.types import Context, Item, Lane, Modality, Part, Role, SignalValue
+from floodgate.v1 import moderation_pb2 as pb
+from floodgate.wire.malformed import explain
+
+_MARKET = re.compile(r"[A-Z]{2}")
+_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
+_MAX_ID = 128
+_MAX_NAME = 256
+_MAX_MARKETS = 250
+_MAX_SIGNALS = 64
+_MAX_SIGNAL_TEXT = 1024
+_MAX_DECLARED_LABELS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An item and the time its caller gave it. ``budget_ns`` is None when the request states none."""
+
+    item: Item
+    budget_ns: int | None
+
+
+def parse(raw: bytes) -> pb.ModerateRequest:
+    """Parses message bytes; InvalidRequest names the field that breaks the encoding."""
+    try:
+        return pb.ModerateRequest.FromString(raw)
+    except DecodeError:
+        field, message = explain(raw, pb.ModerateRequest.DESCRIPTOR)
+        raise InvalidRequest(message, field=field) from None
+
+
+def to_item(
+    request: pb.ModerateRequest, *, request_id: str, limits: Limits, caller: str, rights: Caller
+) -> Asked:
+    """Checks a request against the contract, the limits and the caller's rights.
+
+    Raises InvalidRequest or PermissionDenied.
+    """
+    _bounded("request_id", request.request_id, _MAX_ID)
+    if not request.content_id:
+        raise InvalidRequest("content_id is required", field="content_id")
+    _bounded("content_id", request.content_id, _MAX_NAME)
+    _bounded("content_version", request.content_version, _MAX_ID)
+    _bounded("policy_revision", request.policy_revision, _MAX_ID)
+    lane = _lane(request, rights)
+    trigger = _enum_name("trigger", request.trigger, pb.Trigger, "TRIGGER_", "UPLOAD")
+    mode = _enum_name("mode", request.mode, pb.Mode, "MODE_", "ENFORCE")
+    if mode == "EVALUATE" and not rights.evaluate:
+        raise PermissionDenied(f"caller {caller!r} may not use mode EVALUATE")
+    if request.trace and not rights.trace:
+        raise PermissionDenied(f"caller {caller!r} may not ask for trace")
+    if request.policy_revision and not rights.pin_policy:
+        raise PermissionDenied(f"caller {caller!r} may not pin policy_revision")
+    item = Item(
+        request_id=request_id,
+        content_id=request.content_id,
+        content_version=request.content_version,
+        surface=request.surface,
+        trigger=trigger,
+        parts=_parts(request, limits),
+        context=_context(request.context),
+        lane=lane,
+        policy_revision=request.policy_revision,
+        trace=request.trace,
+        mode=mode,
+        caller=caller,
+    )
+    return Asked(item, _budget_ns(request))
+
+
+def _bounded(field: str, value: str, limit: int) -> None:
+    size = len(value.encode())
+    if size > limit:
+        raise InvalidRequest(f"{field} is {size} bytes long; at most {limit} are allowed", field=field)
+
+
+def _enum_name(field: str, value: int, enum: type, prefix: str, default: str) -> str:
+    if value == 0:
+        return default
+    if value not in enum.values():  # type: ignore[attr-defined]
+        known = ", ".join(name.removeprefix(prefix) for name in enum.keys()[1:])  # type: ignore[attr-defined]
+        raise InvalidRequest(f"{field} has the unknown value {value}; known are {known}", field=field)
+    name: str = enum.Name(value)  # type: ignore[attr-defined]
+    return name.removeprefix(prefix)
+
+
+def _lane(request: pb.ModerateRequest, rights: Caller) -> Lane:
+    name = _enum_name("lane", request.lane, pb.Lane, "LANE_", "STANDARD")
+    if name not in rights.lanes:
+        raise PermissionDenied(f"this caller may not use lane {name}; allowed are {', '.join(rights.lanes)}")
+    return Lane[name]
+
+
+def _budget_ns(request: pb.ModerateRequest) -> int | None:
+    if not request.HasField("budget"):
+        return None
+    nanos = int(request.budget.seconds) * 1_000_000_000 + int(request.budget.nanos)
+    if nanos <= 0:
+        raise InvalidRequest("budget must be more than zero", field="budget")
+    return nanos
+
+
+def _parts(request: pb.ModerateRequest, limits: Limits) -> tuple[Part, ...]:
+    count = len(request.parts)
+    if count == 0:
+        raise InvalidRequest("parts is empty; an item has at least one part", field="parts")
+    if count > limits.parts:
+        raise InvalidRequest(
+            f"parts has {count} entries; at most {limits.parts} are allowed", field="parts"
+        )
+    parts: list[Part] = []
+    ids: set[str] = set()
+    for index, message in enumerate(request.parts):
+        path = f"parts[{index}]"
+        _bounded(f"{path}.part_id", message.part_id, _MAX_ID)
+        part_id = message.part_id or str(index)
+        if part_id in ids:
+            raise InvalidRequest(
+                f"{path}.part_id {part_id!r} is used by another part", field=f"{path}.part_id"
+            )
+        ids.add(part_id)
+        role = Role[_enum_name(f"{path}.role", message.role, pb.Role, "ROLE_", "MAIN")]
+        parts.append(_part(message, path, part_id, role))
+    if all(part.role is Role.CONTEXT for part in parts):
+        raise InvalidRequest("every part has role CONTEXT; there is nothing to judge", field="parts")
+    return tuple(parts)
+
+
+def _part(message: pb.Part, path: str, part_id: str, role: Role) -> Part:
+    kind = message.WhichOneof("media")
+    if kind == "image":
+        return Part(part_id, role, Modality.IMAGE, message.image.data)
+    if kind == "text":
+        language = message.text.language
+        if language and (len(language) > 35 or not _LANGUAGE.fullmatch(language)):
+            raise InvalidRequest(
+                f"{path}.text.language is not a BCP 47 tag such as 'en' or 'pt-BR'",
+                field=f"{path}.text.language",
+            )
+        return Part(part_id, role, Modality.TEXT, message.text.text.encode(), language)
+    raise InvalidRequest(f"{path} has no media that this server knows: set text or image", field=path)
+
+
+def _context(message: pb.Context) -> Context:
+    _bounded("context.creator_id", message.creator_id, _MAX_NAME)
+    _bounded("context.viewer_audience", message.viewer_audience, _MAX_ID)
+    if message.origin_market:
+        _market("context.origin_market", message.origin_market)
+    _at_most("context.markets", len(message.markets), _MAX_MARKETS)
+    markets: dict[str, None] = {}
+    for index, market in enumerate(message.markets):
+        _market(f"context.markets[{index}]", market)
+        markets[market] = None
+    _at_most("context.signals", len(message.signals), _MAX_SIGNALS)
+    _at_most("context.declared_labels", len(message.declared_labels), _MAX_DECLARED_LABELS)
+    return Context(
+        origin_market=message.origin_market,
+        markets=tuple(markets),
+        viewer_audience=message.viewer_audience,
+        creator_id=message.creator_id,
+        signals={name: _signal(name, value) for name, value in sorted(message.signals.items())},
+        declared_labels=tuple(message.declared_labels),
+    )
+
+
+def _market(field: str, value: str) -> None:
+    if not _MARKET.fullmatch(value):
+        raise InvalidRequest(
+            f"{field} is not an ISO 3166-1 alpha-2 code in upper case such as 'DE'", field=field
+        )
+
+
+def _at_most(field: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise InvalidRequest(f"{field} has {count} entries; at most {limit} are allowed", field=field)
+
+
+def _signal(name: str, message: pb.Signal) -> SignalValue:
+    field = f"context.signals[{name!r}]"
+    kind = message.WhichOneof("value")
+    if kind == "flag":
+        return bool(message.flag)
+    if kind == "number":
+        if not math.isfinite(message.number):
+            raise InvalidRequest(f"{field} is not a finite number", field=field)
+        return float(message.number)
+    if kind == "text":
+        _bounded(field, message.text, _MAX_SIGNAL_TEXT)
+        return str(message.text)
+    raise InvalidRequest(f"{field} has no value that this server knows", field=field)
