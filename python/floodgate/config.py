@@ -214,7 +214,9 @@ def _key_of(variable: str) -> tuple[str, ...] | None:
     for index, name in enumerate(key):
         field = model.model_fields.get(name) if isinstance(model, type) else None
         if field is None:
-            known = [ENV_PREFIX + "__".join((*key[:index], f)).upper() for f in getattr(model, "model_fields", {})]
+            known = [
+                ENV_PREFIX + "__".join((*key[:index], f)).upper() for f in getattr(model, "model_fields", {})
+            ]
             hint = difflib.get_close_matches(variable, known, 1)
             raise ConfigError(
                 f"environment variable {variable}: no such setting"

@@ -28,6 +28,33 @@ def explain(data: bytes, descriptor: Descriptor) -> tuple[str, str]:
     return "", f"the request is not a valid {descriptor.name} message"
 
 
+def salvage_ids(data: bytes) -> tuple[str, str]:
+    """(request_id, content_id) of a ModerateRequest that does not parse, as far as they can be read; else empty.
+
+    They are fields 1 and 2, so that a stream can still answer the right item.
+    """
+    ids = ["", ""]
+    view = memoryview(data)
+    position = 0
+    try:
+        while position < len(view):
+            tag, position = _varint(view, position, "")
+            if tag & 7 == _VARINT:
+                _, position = _varint(view, position, "")
+            elif tag & 7 in (_FIXED64, _FIXED32):
+                position += 8 if tag & 7 == _FIXED64 else 4
+            elif tag & 7 == _BYTES:
+                length, position = _varint(view, position, "")
+                if tag >> 3 in (1, 2):
+                    ids[(tag >> 3) - 1] = str(view[position : position + length], "utf-8")
+                position += length
+            else:
+                break
+    except (_Broken, UnicodeDecodeError):
+        pass
+    return ids[0], ids[1]
+
+
 def _walk(data: memoryview, descriptor: Descriptor, path: str, depth: int) -> str | None:
     """The path of the first string field that is not UTF-8, if any."""
     position = 0

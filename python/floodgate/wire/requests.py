@@ -120,9 +120,7 @@ def _parts(request: pb.ModerateRequest, limits: Limits) -> tuple[Part, ...]:
     if count == 0:
         raise InvalidRequest("parts is empty; an item has at least one part", field="parts")
     if count > limits.parts:
-        raise InvalidRequest(
-            f"parts has {count} entries; at most {limits.parts} are allowed", field="parts"
-        )
+        raise InvalidRequest(f"parts has {count} entries; at most {limits.parts} are allowed", field="parts")
     parts: list[Part] = []
     ids: set[str] = set()
     for index, message in enumerate(request.parts):

@@ -89,9 +89,7 @@ def _restrictions(restrictions: Iterable[Restriction]) -> list[pb.Restriction]:
 def _review(review: Review | None) -> pb.Review | None:
     if review is None:
         return None
-    return pb.Review(
-        priority=review.priority, queue=review.queue, hold=review.hold, reasons=review.reasons
-    )
+    return pb.Review(priority=review.priority, queue=review.queue, hold=review.hold, reasons=review.reasons)
 
 
 def _finding(finding: Finding) -> pb.Finding:
@@ -119,9 +117,7 @@ def _finding(finding: Finding) -> pb.Finding:
 
 def _evidence(evidence: Evidence) -> pb.Evidence:
     span = pb.Span(start=evidence.span[0], end=evidence.span[1]) if evidence.span else None
-    return pb.Evidence(
-        part_id=evidence.part_id, time_ms=evidence.time_ms, box=_box(evidence.box), span=span
-    )
+    return pb.Evidence(part_id=evidence.part_id, time_ms=evidence.time_ms, box=_box(evidence.box), span=span)
 
 
 def _box(box: Box | None) -> pb.Box | None:

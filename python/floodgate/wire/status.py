@@ -61,9 +61,7 @@ def to_status(error: BaseException, request_id: str) -> status_pb2.Status:
     else:
         message = error.message
     if isinstance(error, InvalidRequest):
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.message
-        )
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, Overloaded):
         details.append(_retry(error.retry_after_ms))

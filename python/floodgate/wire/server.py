@@ -1,0 +1,115 @@
+"""The gRPC server: the Moderation service, health checking, reflection and the metrics endpoint, started and drained."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, start_http_server
+
+from floodgate.errors import ConfigError
+from floodgate.wire.admission import InFlight
+from floodgate.wire.service import SERVICE, ModerationService
+
+log = logging.getLogger(__name__)
+
+_AFTER_DRAIN_S = 5.0
+
+
+class DoorServer:
+    """Listens; owns nothing behind the door.
+
+    ``start`` binds (``port`` is then the real one), ``set_serving`` follows the inference server's health, ``drain`` refuses
+    new items, waits for those in flight and closes.
+    """
+
+    def __init__(
+        self, service: ModerationService, in_flight: InFlight, *, address: str, message_bytes: int
+    ) -> None:
+        self._in_flight = in_flight
+        self._address = address
+        self._serving = False
+        self.port = 0
+        self._server = grpc.aio.server(
+            options=[
+                # Above our own limit, so that a message somewhat over it gets a sentence rather than gRPC's code.
+                ("grpc.max_receive_message_length", 2 * message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ]
+        )
+        self._server.add_generic_rpc_handlers((service.handlers(),))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    async def start(self) -> None:
+        """Binds and serves. Raises ConfigError when the address cannot be had."""
+        try:
+            self.port = self._server.add_insecure_port(self._address)
+        except RuntimeError:
+            self.port = 0
+        if self.port == 0:
+            raise ConfigError(f"cannot listen on {self._address}: is another server running there?")
+        await self._publish(False)
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Publishes health: SERVING or NOT_SERVING, for the server as a whole and for the service."""
+        if serving != self._serving and not self._in_flight.closed:
+            await self._publish(serving)
+
+    async def _publish(self, serving: bool) -> None:
+        self._serving = serving
+        status = health_pb2.HealthCheckResponse
+        value = status.SERVING if serving else status.NOT_SERVING
+        for name in ("", SERVICE):
+            await self._health.set(name, value)
+
+    async def drain(self, grace_s: float) -> bool:
+        """Refuses new items with UNAVAILABLE, waits for the others up to ``grace_s``, closes. False: some were cut off."""
+        self._in_flight.close()
+        await self._publish(False)
+        finished = True
+        try:
+            await asyncio.wait_for(self._in_flight.idle(), grace_s)
+        except TimeoutError:
+            finished = False
+            log.warning("drain: %d items did not finish within %.0f s", self._in_flight.items, grace_s)
+        await self._server.stop(_AFTER_DRAIN_S if finished else 0)
+        return finished
+
+
+class MetricsEndpoint:
+    """GET /metrics in Prometheus's text format, on a thread of its own."""
+
+    def __init__(self, registry: CollectorRegistry, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        try:
+            started: tuple[WSGIServer, Thread] = start_http_server(int(port), host.strip("[]"), registry)
+        except OSError as error:
+            raise ConfigError(f"cannot serve metrics on {address}: {error.strerror}") from None
+        self._http, self._thread = started
+        self.port: int = self._http.server_port
+
+    def close(self) -> None:
+        """Stops serving."""
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> MetricsEndpoint:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()

@@ -1,0 +1,217 @@
+"""The Moderation service: both calls, over message bytes.
+
+The handlers take and return bytes, so that size and load are checked before anything is parsed. Every failure ends in
+``wire.status``; a stream's item never ends its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from floodgate.config import Caller, Limits
+from floodgate.decision.uuid7 import uuid7
+from floodgate.errors import DeadlineExceeded, InvalidRequest
+from floodgate.types import Decision, Item
+from floodgate.v1 import moderation_pb2 as pb
+from floodgate.wire import responses
+from floodgate.wire.admission import InFlight
+from floodgate.wire.malformed import salvage_ids
+from floodgate.wire.metrics import Metrics
+from floodgate.wire.requests import parse, to_item
+from floodgate.wire.status import status_code, to_status
+
+log = logging.getLogger(__name__)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Moderation"].full_name
+CALLER = "default"
+
+Judge = Callable[[Item, int, int], Awaitable[Decision]]
+"""(item, arrival_ns, deadline_ns) -> decision: the pipeline's one method, as the door sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """``answer_margin_ns`` is subtracted from the gRPC deadline; ``default_budget_ns`` applies when the caller gives
+    neither a budget nor a deadline."""
+
+    limits: Limits
+    rights: Caller
+    answer_margin_ns: int
+    default_budget_ns: int
+
+
+class ModerationService:
+    """Handlers for one server."""
+
+    def __init__(self, judge: Judge, in_flight: InFlight, metrics: Metrics, options: ServiceOptions) -> None:
+        self._judge = judge
+        self._in_flight = in_flight
+        self._metrics = metrics
+        self._options = options
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """What to add to a gRPC server. Requests and responses stay bytes."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Moderate": grpc.unary_unary_rpc_method_handler(self.moderate),
+                "ModerateStream": grpc.stream_stream_rpc_method_handler(self.moderate_stream),
+            },
+        )
+
+    async def moderate(self, raw: bytes, context: Any) -> bytes:
+        """Moderate."""
+        arrival_ns = time.monotonic_ns()
+        known = _Known()
+        try:
+            response = await self._answer(raw, arrival_ns, context.time_remaining(), known)
+        except asyncio.CancelledError:
+            self._metrics.ended("Moderate", known.lane, "CANCELLED")
+            raise
+        except Exception as error:
+            self._ended("Moderate", known, error)
+            status = to_status(error, known.request_id)
+            trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+            await context.abort(status_code(error), status.message, trailers)
+            raise AssertionError("abort returned") from error
+        self._metrics.ended("Moderate", known.lane, "OK")
+        return response.SerializeToString()
+
+    async def moderate_stream(self, raws: AsyncIterator[bytes], context: Any) -> None:
+        """ModerateStream."""
+        writing = asyncio.Lock()
+        slots = asyncio.Semaphore(self._options.limits.stream_in_flight)
+        ids: set[str] = set()
+
+        async def serve(raw: bytes) -> None:
+            try:
+                response = await self._stream_answer(raw, context, ids)
+                async with writing:
+                    await context.write(response.SerializeToString())
+            finally:
+                slots.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            await slots.acquire()
+            async for raw in raws:
+                tasks.create_task(serve(raw))
+                await slots.acquire()
+
+    async def _stream_answer(self, raw: bytes, context: Any, ids: set[str]) -> pb.ModerateResponse:
+        arrival_ns = time.monotonic_ns()
+        known = _Known()
+        try:
+            response = await self._answer(raw, arrival_ns, context.time_remaining(), known, ids)
+        except asyncio.CancelledError:
+            self._metrics.ended("ModerateStream", known.lane, "CANCELLED")
+            raise
+        except Exception as error:
+            self._ended("ModerateStream", known, error)
+            if not known.request_id:
+                known.request_id, known.content_id = salvage_ids(raw)
+            return responses.refusal(known.request_id, known.content_id, to_status(error, known.request_id))
+        self._metrics.ended("ModerateStream", known.lane, "OK")
+        return response
+
+    async def _answer(
+        self,
+        raw: bytes,
+        arrival_ns: int,
+        remaining_s: float | None,
+        known: _Known,
+        stream_ids: set[str] | None = None,
+    ) -> pb.ModerateResponse:
+        limits = self._options.limits
+        if len(raw) > limits.message_bytes:
+            raise InvalidRequest(
+                f"the message is {len(raw)} bytes long; at most {limits.message_bytes} are allowed"
+            )
+        with self._in_flight.admit(len(raw)):
+            request = parse(raw)
+            known.content_id = request.content_id
+            known.request_id = request.request_id
+            if stream_ids is not None:
+                _claim(request.request_id, stream_ids)
+            elif not known.request_id:
+                known.request_id = str(uuid7())
+            try:
+                return await self._judged(request, arrival_ns, remaining_s, known)
+            finally:
+                if stream_ids is not None:
+                    stream_ids.discard(request.request_id)
+
+    async def _judged(
+        self, request: pb.ModerateRequest, arrival_ns: int, remaining_s: float | None, known: _Known
+    ) -> pb.ModerateResponse:
+        options = self._options
+        asked = to_item(
+            request,
+            request_id=known.request_id,
+            limits=options.limits,
+            caller=CALLER,
+            rights=options.rights,
+        )
+        known.lane = asked.item.lane.name
+        deadline_ns = effective_deadline_ns(
+            arrival_ns, asked.budget_ns, remaining_s, options.answer_margin_ns, options.default_budget_ns
+        )
+        known.deadline_ns = deadline_ns
+        parsed_ns = time.monotonic_ns()
+        if parsed_ns >= deadline_ns:
+            raise DeadlineExceeded("the effective deadline had passed on arrival")
+        decision = await self._judge(asked.item, arrival_ns, deadline_ns)
+        response = responses.answer(decision)
+        self._metrics.decided(decision, parse_ns=parsed_ns - arrival_ns)
+        self._metrics.late(known.lane, time.monotonic_ns() - deadline_ns)
+        return response
+
+    def _ended(self, rpc: str, known: _Known, error: Exception) -> None:
+        self._metrics.ended(rpc, known.lane, status_code(error).name)
+        if known.deadline_ns is not None:
+            self._metrics.late(known.lane, time.monotonic_ns() - known.deadline_ns)
+        if status_code(error) is grpc.StatusCode.INTERNAL:
+            log.error("request %s failed", known.request_id or "without id", exc_info=error)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of a request by the time it fails."""
+
+    request_id: str = ""
+    content_id: str = ""
+    lane: str = "unknown"
+    deadline_ns: int | None = None
+
+
+def _claim(request_id: str, ids: set[str]) -> None:
+    if not request_id:
+        raise InvalidRequest("request_id is required on a stream", field="request_id")
+    if request_id in ids:
+        raise InvalidRequest(
+            f"request_id {request_id!r} is in flight on this stream already", field="request_id"
+        )
+    ids.add(request_id)
+
+
+def effective_deadline_ns(
+    arrival_ns: int,
+    budget_ns: int | None,
+    remaining_s: float | None,
+    answer_margin_ns: int,
+    default_budget_ns: int,
+) -> int:
+    """The time, on CLOCK_MONOTONIC in ns, by which the answer must leave: the sooner of arrival + budget and the gRPC
+    deadline less the answer margin; arrival + default budget when neither is given."""
+    candidates = []
+    if budget_ns is not None:
+        candidates.append(arrival_ns + budget_ns)
+    if remaining_s is not None:
+        candidates.append(arrival_ns + int(remaining_s * 1e9) - answer_margin_ns)
+    return min(candidates, default=arrival_ns + default_budget_ns)
