@@ -41,9 +41,7 @@ def image_part(data: bytes, *, role: str = "MAIN", part_id: str = "") -> pb.Part
 
 def text_part(text: str, *, role: str = "MAIN", language: str = "", part_id: str = "") -> pb.Part:
     """A text. ``language`` is a BCP 47 tag; empty when not known."""
-    return pb.Part(
-        part_id=part_id, role=_value(pb.Role, "ROLE_", role), text=pb.Text(text=text, language=language)
-    )
+    return pb.Part(part_id=part_id, role=_value(pb.Role, "ROLE_", role), text=pb.Text(text=text, language=language))
 
 
 def build_request(

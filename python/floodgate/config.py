@@ -149,9 +149,7 @@ class Config(_Section):
         return address
 
 
-def load_config(
-    path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None
-) -> Config:
+def load_config(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
     """Builds the configuration. ``overrides`` are command-line values by dotted key; None values are ignored.
 
     Raises ConfigError naming the file, line and column (or the variable, or the flag) and the key at fault.
@@ -214,9 +212,7 @@ def _key_of(variable: str) -> tuple[str, ...] | None:
     for index, name in enumerate(key):
         field = model.model_fields.get(name) if isinstance(model, type) else None
         if field is None:
-            known = [
-                ENV_PREFIX + "__".join((*key[:index], f)).upper() for f in getattr(model, "model_fields", {})
-            ]
+            known = [ENV_PREFIX + "__".join((*key[:index], f)).upper() for f in getattr(model, "model_fields", {})]
             hint = difflib.get_close_matches(variable, known, 1)
             raise ConfigError(
                 f"environment variable {variable}: no such setting"

@@ -35,9 +35,7 @@ class InFlight:
             raise Overloaded(f"{self.items} items are being handled, as many as this server takes")
         if self.bytes + size_bytes > self._max_bytes:
             self.refused += 1
-            raise Overloaded(
-                f"{self.bytes} bytes are being handled; {size_bytes} more would exceed {self._max_bytes}"
-            )
+            raise Overloaded(f"{self.bytes} bytes are being handled; {size_bytes} more would exceed {self._max_bytes}")
         self.items += 1
         self.bytes += size_bytes
         self._idle.clear()

@@ -38,9 +38,7 @@ class Metrics:
         self._parts = Counter(
             "floodgate_parts", "Parts by state", ["modality", "state", "reason"], registry=self.registry
         )
-        self._degraded = Counter(
-            "floodgate_degraded", "Decisions that rest on less", ["kind"], registry=self.registry
-        )
+        self._degraded = Counter("floodgate_degraded", "Decisions that rest on less", ["kind"], registry=self.registry)
         self._reviews = Counter(
             "floodgate_reviews", "Decisions that ask for a review", ["queue", "hold"], registry=self.registry
         )
@@ -101,9 +99,9 @@ class Metrics:
         Gauge("floodgate_in_flight_items", "Items being handled", registry=self.registry).set_function(
             lambda: in_flight.items
         )
-        Gauge(
-            "floodgate_in_flight_bytes", "Message bytes being handled", registry=self.registry
-        ).set_function(lambda: in_flight.bytes)
+        Gauge("floodgate_in_flight_bytes", "Message bytes being handled", registry=self.registry).set_function(
+            lambda: in_flight.bytes
+        )
         self.registry.register(_Scraped(core_stats, backend_facts, log_stats))
 
 

@@ -44,9 +44,7 @@ def parse(raw: bytes) -> pb.ModerateRequest:
         raise InvalidRequest(message, field=field) from None
 
 
-def to_item(
-    request: pb.ModerateRequest, *, request_id: str, limits: Limits, caller: str, rights: Caller
-) -> Asked:
+def to_item(request: pb.ModerateRequest, *, request_id: str, limits: Limits, caller: str, rights: Caller) -> Asked:
     """Checks a request against the contract, the limits and the caller's rights.
 
     Raises InvalidRequest or PermissionDenied.
@@ -128,9 +126,7 @@ def _parts(request: pb.ModerateRequest, limits: Limits) -> tuple[Part, ...]:
         _bounded(f"{path}.part_id", message.part_id, _MAX_ID)
         part_id = message.part_id or str(index)
         if part_id in ids:
-            raise InvalidRequest(
-                f"{path}.part_id {part_id!r} is used by another part", field=f"{path}.part_id"
-            )
+            raise InvalidRequest(f"{path}.part_id {part_id!r} is used by another part", field=f"{path}.part_id")
         ids.add(part_id)
         role = Role[_enum_name(f"{path}.role", message.role, pb.Role, "ROLE_", "MAIN")]
         parts.append(_part(message, path, part_id, role))
@@ -178,9 +174,7 @@ def _context(message: pb.Context) -> Context:
 
 def _market(field: str, value: str) -> None:
     if not _MARKET.fullmatch(value):
-        raise InvalidRequest(
-            f"{field} is not an ISO 3166-1 alpha-2 code in upper case such as 'DE'", field=field
-        )
+        raise InvalidRequest(f"{field} is not an ISO 3166-1 alpha-2 code in upper case such as 'DE'", field=field)
 
 
 def _at_most(field: str, count: int, limit: int) -> None:

@@ -48,9 +48,7 @@ def decision_message(decision: Decision) -> pb.Decision:
         findings=[_finding(finding) for finding in verdict.findings],
         market_outcomes=[_market_outcome(outcome) for outcome in verdict.market_outcomes],
         parts=[_part_status(part) for part in decision.parts],
-        policy=pb.PolicyRef(
-            name=verdict.policy.name, revision=verdict.policy.revision, digest=verdict.policy.digest
-        ),
+        policy=pb.PolicyRef(name=verdict.policy.name, revision=verdict.policy.revision, digest=verdict.policy.digest),
         models=[pb.ModelRef(name=m.name, version=m.version, digest=m.digest) for m in decision.models],
         degraded=[
             pb.Degradation(kind=int(d.kind), missing=d.missing)  # type: ignore[arg-type]

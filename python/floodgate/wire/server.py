@@ -29,9 +29,7 @@ class DoorServer:
     new items, waits for those in flight and closes.
     """
 
-    def __init__(
-        self, service: ModerationService, in_flight: InFlight, *, address: str, message_bytes: int
-    ) -> None:
+    def __init__(self, service: ModerationService, in_flight: InFlight, *, address: str, message_bytes: int) -> None:
         self._in_flight = in_flight
         self._address = address
         self._serving = False
@@ -49,9 +47,7 @@ class DoorServer:
         self._server.add_generic_rpc_handlers((service.handlers(),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> None:
         """Binds and serves. Raises ConfigError when the address cannot be had."""

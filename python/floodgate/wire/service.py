@@ -130,9 +130,7 @@ class ModerationService:
     ) -> pb.ModerateResponse:
         limits = self._options.limits
         if len(raw) > limits.message_bytes:
-            raise InvalidRequest(
-                f"the message is {len(raw)} bytes long; at most {limits.message_bytes} are allowed"
-            )
+            raise InvalidRequest(f"the message is {len(raw)} bytes long; at most {limits.message_bytes} are allowed")
         with self._in_flight.admit(len(raw)):
             request = parse(raw)
             known.content_id = request.content_id
@@ -194,9 +192,7 @@ def _claim(request_id: str, ids: set[str]) -> None:
     if not request_id:
         raise InvalidRequest("request_id is required on a stream", field="request_id")
     if request_id in ids:
-        raise InvalidRequest(
-            f"request_id {request_id!r} is in flight on this stream already", field="request_id"
-        )
+        raise InvalidRequest(f"request_id {request_id!r} is in flight on this stream already", field="request_id")
     ids.add(request_id)
 
 
