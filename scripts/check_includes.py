@@ -1,7 +1,7 @@
 """Holds the C++ layers: status, clock, tensor <- media, view, memory, text, hash, batch rule <- scheduler <- bind.
 
-No header of a layer includes one above it, only cpp/bind includes pybind11 or Python, only cpp/src/cuda includes CUDA, and the
-core prints nothing and aborts nowhere.
+No header of a layer includes one above it, only cpp/bind includes pybind11 or Python, only cpp/src/cuda includes
+CUDA, and the core prints nothing and aborts nowhere.
 """
 
 from __future__ import annotations

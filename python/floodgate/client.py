@@ -6,8 +6,8 @@
         decision = client.moderate(image=open("photo.jpg", "rb").read(), text="a caption", timeout=1.0)
         print(decision.action, [finding.rule_id for finding in decision.findings])
 
-Both clients return the ``floodgate.v1.Decision`` message and raise the errors of ``floodgate.errors``. Neither retries: the
-caller knows its deadline and whether a retry is worth it (``Overloaded.retry_after_ms`` says when).
+Both clients return the ``floodgate.v1.Decision`` message and raise the errors of ``floodgate.errors``. Neither
+retries: the caller knows its deadline and whether a retry is worth it (``Overloaded.retry_after_ms`` says when).
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ def build_request(
     """Builds a request from plain values.
 
     ``image`` and ``text`` are shorthands for MAIN pictures and for texts (CAPTION beside a picture, MAIN alone); use
-    ``parts`` with ``image_part`` and ``text_part`` for anything else. ``content_id`` is made up when empty, which suits trials
-    only: a real caller names its content. Raises InvalidRequest for a name that the contract does not know.
+    ``parts`` with ``image_part`` and ``text_part`` for anything else. ``content_id`` is made up when empty, which
+    suits trials only: a real caller names its content. Raises InvalidRequest for a name that the contract does not
+    know.
     """
     images = [image] if isinstance(image, bytes) else list(image or ())
     texts = [text] if isinstance(text, str) else list(text or ())

@@ -1,8 +1,9 @@
 """Configuration: defaults < file < environment < command line, checked before anything starts.
 
 The file is YAML. Every key is also an environment variable: ``FLOODGATE_`` + the key in upper case, with ``__``
-between levels (``FLOODGATE_PRECISION=f32``, ``FLOODGATE_LIMITS__PARTS=16``); lists are comma-separated and callers can be
-set in the file only. Read at the edge (``cli``) and passed down as values: no other module reads files or variables.
+between levels (``FLOODGATE_PRECISION=f32``, ``FLOODGATE_LIMITS__PARTS=16``); lists are comma-separated and callers
+can be set in the file only. Read at the edge (``cli``) and passed down as values: no other module reads files or
+variables.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Prometheus metrics. Labels are bounded: rpc, lane, status code, stage, head, state; never an id.
 
-Histograms of stages share one name, ``floodgate_stage_seconds{stage,lane}``: parse, queue (waiting for a decode worker and a
-batch), decode (and views), infer, policy, total. Gauges and counters of the core and the inference server are read when
-Prometheus asks.
+Histograms of stages share one name, ``floodgate_stage_seconds{stage,lane}``: parse, queue (waiting for a decode
+worker and a batch), decode (and views), infer, policy, total. Gauges and counters of the core and the inference
+server are read when Prometheus asks.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Metrics:
         self._parts = Counter(
             "floodgate_parts", "Parts by state", ["modality", "state", "reason"], registry=self.registry
         )
-        self._degraded = Counter("floodgate_degraded", "Decisions that rest on less", ["kind"], registry=self.registry)
-        self._reviews = Counter(
+        self._degraded = Counter("floodgate_degraded", "Decisions that rest on less", ["kind"],
+        registry=self.registry) self._reviews = Counter(
             "floodgate_reviews", "Decisions that ask for a review", ["queue", "hold"], registry=self.registry
         )
         self._stages = Histogram(

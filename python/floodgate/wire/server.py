@@ -1,4 +1,5 @@
-"""The gRPC server: the Moderation service, health checking, reflection and the metrics endpoint, started and drained."""
+"""The gRPC server: the Moderation service, health checking, reflection and the metrics endpoint, started and
+drained."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ _AFTER_DRAIN_S = 5.0
 class DoorServer:
     """Listens; owns nothing behind the door.
 
-    ``start`` binds (``port`` is then the real one), ``set_serving`` follows the inference server's health, ``drain`` refuses
-    new items, waits for those in flight and closes.
+    ``start`` binds (``port`` is then the real one), ``set_serving`` follows the inference server's health,
+    ``drain`` refuses new items, waits for those in flight and closes.
     """
 
     def __init__(self, service: ModerationService, in_flight: InFlight, *, address: str, message_bytes: int) -> None:
@@ -73,7 +74,8 @@ class DoorServer:
             await self._health.set(name, value)
 
     async def drain(self, grace_s: float) -> bool:
-        """Refuses new items with UNAVAILABLE, waits for the others up to ``grace_s``, closes. False: some were cut off."""
+        """Refuses new items with UNAVAILABLE, waits for the others up to ``grace_s``, closes. False: some were cut
+        off."""
         self._in_flight.close()
         await self._publish(False)
         finished = True

@@ -1,7 +1,7 @@
 """The only translation from a FloodgateError to gRPC: unary calls end with it, stream answers carry it.
 
-Details follow google.rpc: BadRequest for INVALID_ARGUMENT, RetryInfo for RESOURCE_EXHAUSTED and UNAVAILABLE, RequestInfo
-with the request id on all. What is INTERNAL says a fixed text; the detail goes to the log only.
+Details follow google.rpc: BadRequest for INVALID_ARGUMENT, RetryInfo for RESOURCE_EXHAUSTED and UNAVAILABLE,
+RequestInfo with the request id on all. What is INTERNAL says a fixed text; the detail goes to the log only.
 """
 
 from __future__ import annotations
