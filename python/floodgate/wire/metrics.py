@@ -38,8 +38,8 @@ class Metrics:
         self._parts = Counter(
             "floodgate_parts", "Parts by state", ["modality", "state", "reason"], registry=self.registry
         )
-        self._degraded = Counter("floodgate_degraded", "Decisions that rest on less", ["kind"],
-        registry=self.registry) self._reviews = Counter(
+        self._degraded = Counter("floodgate_degraded", "Decisions that rest on less", ["kind"], registry=self.registry)
+        self._reviews = Counter(
             "floodgate_reviews", "Decisions that ask for a review", ["queue", "hold"], registry=self.registry
         )
         self._stages = Histogram(
