@@ -103,6 +103,8 @@ class Config(_Section):
     heads: tuple[str, ...] = ("nsfw", "toxicity")
     """Heads to serve: directories of the model repository."""
     policy: Path = Path("policies/default.yaml")
+    pinned_policies: tuple[Path, ...] = ()
+    """More policy files, which requests may pin by their revision."""
     taxonomy: Path = Path("policies/taxonomy.yaml")
     state_dir: Path = Path("var")
     """Where the embedded Triton, its log and other run-time files live."""
