@@ -20,11 +20,11 @@ TEXT_FILE = ".txt"
 
 
 def command(
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="Pictures; a .txt file holds one comment a line.")
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Pictures; a .txt file holds one comment a line.")] = None,
     text: Annotated[list[str] | None, typer.Option("--text", help="A text to judge; may repeat.")] = None,
-    target: Annotated[str | None, typer.Option(help="HOST:PORT of the server; default: the configured address.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the server; default: the configured address.")
+    ] = None,
     together: Annotated[bool, typer.Option(help="Make everything parts of one item.")] = False,
     surface: Annotated[str, typer.Option(help="Surface of the taxonomy, e.g. photo, comment.")] = "",
     language: Annotated[str, typer.Option(help="BCP 47 language of the texts, if known.")] = "",
