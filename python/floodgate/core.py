@@ -9,36 +9,16 @@ quarantined until then.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
-import os
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from floodgate import _core
-from floodgate.errors import (
-    CORE_ERRORS,
-    BackendLost,
-    Cancelled,
-    FloodgateError,
-    InternalError,
-    InvalidRequest,
-    Unavailable,
-)
 from floodgate.types import (
     Backend,
-    Batch,
     EnsembleSpec,
-    HeadFailure,
-    ImageViewSpec,
     Lane,
-    Modality,
     Part,
-    TextViewSpec,
-    ViewSpec,
     output_name,
 )
 

@@ -22,7 +22,6 @@ from floodgate.types import (
     ModelRef,
     Part,
     PartResult,
-    PartState,
     Role,
     Timings,
 )
