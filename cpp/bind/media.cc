@@ -46,7 +46,8 @@ Enum parse(const char* member, const std::array<Word<Enum>, N>& words, std::stri
   std::string choices;
   for (const auto& [name, value] : words) {
     if (word == name) return value;
-    choices += (choices.empty() ? "" : ", ") + std::string(name);
+    if (!choices.empty()) choices += ", ";
+    choices += name;
   }
   raise_status({Code::kInvalidArgument, std::string("view.") + member + " is \"" + std::string(word) +
                                             "\"; it must be one of " + choices});

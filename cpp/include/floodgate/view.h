@@ -2,7 +2,7 @@
 //
 // An ImageView is resize, then crop or pad, then colour order and layout; always uint8, because
 // normalisation lives in the model graph. Rendering is bit-identical to Pillow's `Image.resize` (the same
-// 22-bit fixed-point coefficients, horizontal pass first) followed by crop or `ImageOps.pad`.
+// 22-bit fixed-point coefficients and order of passes, as of Pillow 13) followed by crop or `ImageOps.pad`.
 // A TextView is a row of UTF-8 bytes. Thread rule: stateless; outputs are caller-owned.
 // Refused: zero or negative sizes, a crop larger than what it crops, sides over kMaxViewSide.
 #pragma once

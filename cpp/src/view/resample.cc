@@ -24,12 +24,12 @@ inline std::uint8_t to_byte(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
 }
 
-// One row: every output pixel is the weighted sum of its taps.
-void filter_row(const std::uint8_t* in, const Kernel& kernel, std::uint8_t* out) {
+// One row: every output pixel is the weighted sum of its taps. `in` starts at input pixel `origin`.
+void filter_row(const std::uint8_t* in, std::int32_t origin, const Kernel& kernel, std::uint8_t* out) {
   for (std::int32_t x = 0; x < kernel.length(); ++x) {
     const Taps taps = kernel.taps(x);
     const std::int32_t* weights = kernel.weights(x);
-    const std::uint8_t* pixel = in + std::ptrdiff_t{3} * taps.first;
+    const std::uint8_t* pixel = in + std::ptrdiff_t{3} * (taps.first - origin);
     std::int32_t red = kHalf;
     std::int32_t green = kHalf;
     std::int32_t blue = kHalf;
@@ -58,50 +58,120 @@ void filter_column(const std::uint8_t* const* rows, const std::int32_t* weights,
   for (std::int32_t x = 0; x < bytes; ++x) out[x] = to_byte(sums[x]);
 }
 
+struct Scratch {
+  std::vector<std::uint8_t> ring;
+  std::vector<std::uint8_t> out;
+  std::vector<std::uint8_t> narrow;
+  std::vector<std::int32_t> sums;
+  std::vector<const std::uint8_t*> rows;
+};
+
+// What one call works on. A null kernel: that side does not change.
+struct Work {
+  const Picture& picture;
+  const Placement& placement;
+  const Kernel* horizontal;
+  const Kernel* vertical;
+  RowSink& sink;
+  Scratch& scratch;
+};
+
+const std::uint8_t* source_row(const Picture& picture, std::int32_t y, std::int32_t x) {
+  return picture.rgb.get() +
+         3 * (std::size_t{picture.width} * static_cast<std::size_t>(y) + static_cast<std::size_t>(x));
+}
+
 // Rows after the horizontal pass, made when the vertical pass first needs them and kept while it still may.
 // The vertical taps only move down, so a ring of the longest tap list is enough.
 class FilteredRows {
  public:
-  FilteredRows(const Picture& picture, const Placement& placement, const Kernel* kernel,
-               std::int32_t capacity, std::vector<std::uint8_t>& memory)
-      : picture_(picture),
-        kernel_(kernel),
-        kept_x_(placement.kept_x),
-        row_bytes_(std::size_t{3} * static_cast<std::size_t>(placement.kept_width)),
-        capacity_(capacity),
-        memory_(memory) {
-    if (kernel_ != nullptr) memory_.resize(row_bytes_ * static_cast<std::size_t>(capacity_));
+  // REQUIRES: work.horizontal.
+  FilteredRows(Work& work, std::int32_t capacity)
+      : work_(work),
+        row_bytes_(std::size_t{3} * static_cast<std::size_t>(work.placement.kept_width)),
+        capacity_(capacity) {
+    work_.scratch.ring.resize(row_bytes_ * static_cast<std::size_t>(capacity_));
   }
 
-  // REQUIRES: rows are asked for so that no row is `capacity` or more above the lowest asked for.
+  // REQUIRES: y is above the lowest row asked for by less than `capacity` rows.
   const std::uint8_t* row(std::int32_t y) {
-    const std::uint8_t* source =
-        picture_.rgb.get() + std::size_t{3} * picture_.width * static_cast<std::size_t>(y);
-    if (kernel_ == nullptr) return source + std::ptrdiff_t{3} * kept_x_;
-    std::uint8_t* slot = memory_.data() + row_bytes_ * static_cast<std::size_t>(y % capacity_);
+    std::uint8_t* slot = work_.scratch.ring.data() + row_bytes_ * static_cast<std::size_t>(y % capacity_);
     if (y >= next_) {
-      filter_row(source, *kernel_, slot);
+      filter_row(source_row(work_.picture, y, 0), 0, *work_.horizontal, slot);
       next_ = y + 1;
     }
     return slot;
   }
 
  private:
-  const Picture& picture_;
-  const Kernel* const kernel_;  // null when the width does not change
-  const std::int32_t kept_x_;
+  Work& work_;
   const std::size_t row_bytes_;
   const std::int32_t capacity_;
-  std::vector<std::uint8_t>& memory_;
   std::int32_t next_ = 0;  // the first row not made yet
 };
 
-struct Scratch {
-  std::vector<std::uint8_t> ring;
-  std::vector<std::uint8_t> out;
-  std::vector<std::int32_t> sums;
-  std::vector<const std::uint8_t*> rows;
-};
+void horizontal_only(Work& work) {
+  const Placement& placement = work.placement;
+  work.scratch.out.resize(std::size_t{3} * static_cast<std::size_t>(placement.kept_width));
+  for (std::int32_t y = 0; y < placement.kept_height; ++y) {
+    const std::int32_t source_y = placement.kept_y + y;
+    if (work.horizontal == nullptr) {
+      work.sink.row(y, source_row(work.picture, source_y, placement.kept_x));
+      continue;
+    }
+    filter_row(source_row(work.picture, source_y, 0), 0, *work.horizontal, work.scratch.out.data());
+    work.sink.row(y, work.scratch.out.data());
+  }
+}
+
+// REQUIRES: work.horizontal, work.vertical.
+void horizontal_then_vertical(Work& work) {
+  Scratch& scratch = work.scratch;
+  const std::int32_t row_bytes = 3 * work.placement.kept_width;
+  scratch.out.resize(static_cast<std::size_t>(row_bytes));
+  scratch.sums.resize(static_cast<std::size_t>(row_bytes));
+  FilteredRows filtered(work, std::max(1, work.vertical->max_count()));
+  for (std::int32_t y = 0; y < work.placement.kept_height; ++y) {
+    const Taps taps = work.vertical->taps(y);
+    scratch.rows.clear();
+    for (std::int32_t i = 0; i < taps.count; ++i) scratch.rows.push_back(filtered.row(taps.first + i));
+    filter_column(scratch.rows.data(), work.vertical->weights(y), taps.count, row_bytes, scratch.sums.data(),
+                  scratch.out.data());
+    work.sink.row(y, scratch.out.data());
+  }
+}
+
+// Needs no ring: each output row comes straight from source rows. Only the columns that the horizontal pass
+// reads are filtered. REQUIRES: work.vertical.
+void vertical_then_horizontal(Work& work) {
+  Scratch& scratch = work.scratch;
+  std::int32_t first = work.placement.kept_x;
+  std::int32_t end = first + work.placement.kept_width;
+  if (work.horizontal != nullptr) {
+    const Taps last = work.horizontal->taps(work.horizontal->length() - 1);
+    first = work.horizontal->taps(0).first;
+    end = last.first + last.count;
+  }
+  const std::int32_t row_bytes = 3 * (end - first);
+  scratch.out.resize(static_cast<std::size_t>(row_bytes));
+  scratch.sums.resize(static_cast<std::size_t>(row_bytes));
+  scratch.narrow.resize(std::size_t{3} * static_cast<std::size_t>(work.placement.kept_width));
+  for (std::int32_t y = 0; y < work.placement.kept_height; ++y) {
+    const Taps taps = work.vertical->taps(y);
+    scratch.rows.clear();
+    for (std::int32_t i = 0; i < taps.count; ++i) {
+      scratch.rows.push_back(source_row(work.picture, taps.first + i, first));
+    }
+    filter_column(scratch.rows.data(), work.vertical->weights(y), taps.count, row_bytes, scratch.sums.data(),
+                  scratch.out.data());
+    if (work.horizontal == nullptr) {
+      work.sink.row(y, scratch.out.data());
+      continue;
+    }
+    filter_row(scratch.out.data(), first, *work.horizontal, scratch.narrow.data());
+    work.sink.row(y, scratch.narrow.data());
+  }
+}
 
 }  // namespace
 
@@ -117,24 +187,20 @@ void resample(const Picture& picture, const Placement& placement, Filter filter,
   if (placement.resized_height != height) {
     vertical.emplace(height, placement.resized_height, placement.kept_y, placement.kept_height, filter);
   }
+  Work work{picture, placement, horizontal ? &*horizontal : nullptr, vertical ? &*vertical : nullptr,
+            sink,    scratch};
 
-  const std::int32_t capacity = vertical ? std::max(1, vertical->max_count()) : 1;
-  FilteredRows rows(picture, placement, horizontal ? &*horizontal : nullptr, capacity, scratch.ring);
+  // Pillow's rule since 13.0: when the height loses more than twice what the width does, the vertical pass
+  // goes first. The order shows in the last bit, because what lies between the passes is rounded to 8 bits.
+  const std::int64_t lost_height = std::int64_t{height} - placement.resized_height;
+  const std::int64_t lost_width = std::int64_t{width} - placement.resized_width;
+  const bool vertical_first = lost_height > 0 && lost_height > 2 * lost_width;
   if (!vertical) {
-    for (std::int32_t y = 0; y < placement.kept_height; ++y) sink.row(y, rows.row(placement.kept_y + y));
-    return;
-  }
-  const std::int32_t row_bytes = 3 * placement.kept_width;
-  scratch.out.resize(static_cast<std::size_t>(row_bytes));
-  scratch.sums.resize(static_cast<std::size_t>(row_bytes));
-  for (std::int32_t y = 0; y < placement.kept_height; ++y) {
-    const Taps taps = vertical->taps(y);
-    scratch.rows.resize(static_cast<std::size_t>(taps.count));
-    for (std::int32_t i = 0; i < taps.count; ++i)
-      scratch.rows[static_cast<std::size_t>(i)] = rows.row(taps.first + i);
-    filter_column(scratch.rows.data(), vertical->weights(y), taps.count, row_bytes, scratch.sums.data(),
-                  scratch.out.data());
-    sink.row(y, scratch.out.data());
+    horizontal_only(work);
+  } else if (vertical_first || !horizontal) {
+    vertical_then_horizontal(work);
+  } else {
+    horizontal_then_vertical(work);
   }
 }
 

@@ -1,4 +1,4 @@
-// Separable resampling of 8-bit RGB: the horizontal pass first, rounded to 8 bits, then the vertical one.
+// Separable resampling of 8-bit RGB: one pass, rounded to 8 bits, then the other, in the order that Pillow chooses.
 //
 // This is the readable reference that any faster version is held to, bit for bit. Thread rule: stateless;
 // scratch is thread-local.
