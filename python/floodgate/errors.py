@@ -12,6 +12,7 @@
     ├── DeadlineExceeded        a degraded decision, or DEADLINE_EXCEEDED when nothing was scored
     ├── Cancelled               CANCELLED
     ├── Unavailable             UNAVAILABLE (draining, Triton down)
+    │   └── BackendLost         the inference server died with this batch: its memory is free for certain
     ├── InternalError           INTERNAL (fixed text; the detail goes to the log only)
     └── StartupError            the server refuses to start; a failed reload keeps the old state
         ├── ConfigError         a configuration file, variable or flag
@@ -89,6 +90,10 @@ class Cancelled(FloodgateError):
 
 class Unavailable(FloodgateError):
     code = "UNAVAILABLE"
+
+
+class BackendLost(Unavailable):
+    """The server process that had the batch is certainly gone; it reads the batch's memory no more."""
 
 
 class InternalError(FloodgateError):

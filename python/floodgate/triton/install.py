@@ -67,7 +67,7 @@ class TritonInstall:
 
 def default_root(state_dir: Path) -> Path:
     """The folder an install of the pinned version has under a state directory."""
-    return state_dir / "triton" / VERSION
+    return state_dir.resolve() / "triton" / VERSION
 
 
 def locate(state_dir: Path) -> TritonInstall | None:
