@@ -16,7 +16,14 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from floodgate.errors import ModelError
-from floodgate.triton.repository import CONFIG, IMAGE_INPUT, TEXT_INPUTS, config_file, image_dims
+from floodgate.triton.repository import (
+    CONFIG,
+    IMAGE_INPUT,
+    TEXT_INPUTS,
+    config_file,
+    image_dims,
+    parse_config,
+)
 from floodgate.types import (
     EnsembleSpec,
     HeadSpec,
@@ -118,25 +125,34 @@ def assemble(
     *,
     config_name: str = "",
 ) -> None:
-    """Write the run-time repository: each head by reference to its version, plus the generated ensembles.
+    """Write the run-time repository: each head by reference to its versions, plus the generated ensembles.
 
-    Idempotent; a directory already as it should be is not touched, so a running server sees no change. What an
-    earlier generation left stays: its batches may still be under way.
+    ``ensembles`` are all that may still be called; a head that they use in several versions is served in all of
+    them. Idempotent: a file already as it should be is not touched, so a running server sees no change.
     """
     run_repository.mkdir(parents=True, exist_ok=True)
-    for head in {head.name: head for spec in ensembles for head in spec.heads}.values():
-        source = repository / head.name
-        folder = run_repository / head.name
-        config = config_file(source, config_name).read_bytes()
-        _write(folder / CONFIG, config)
+    heads = [head for spec in ensembles for head in spec.heads]
+    for name in dict.fromkeys(head.name for head in heads):
+        source, folder = repository / name, run_repository / name
+        versions = sorted({head.version for head in heads if head.name == name})
+        _write(folder / CONFIG, _pinned_config(config_file(source, config_name), name, versions).encode())
         for entry in source.iterdir():
             if entry.is_file() and entry.name not in (CONFIG, "card.md"):
                 _link(folder / entry.name, entry)
-        _link(folder / str(head.version), source / str(head.version))
+        for version in versions:
+            _link(folder / str(version), source / str(version))
     for spec in ensembles:
         folder = run_repository / spec.name
         (folder / "1").mkdir(parents=True, exist_ok=True)
         _write(folder / CONFIG, ensemble_config(spec).encode())
+
+
+def _pinned_config(file: Path, name: str, versions: Sequence[int]) -> str:
+    config = parse_config(file)
+    config.name = name
+    config.ClearField("version_policy")
+    config.version_policy.specific.versions.extend(versions)
+    return str(text_format.MessageToString(config))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -34,7 +34,7 @@ class ServerOptions:
     ``threads``: inference threads of the CPU runner, 0: one per CPU this process may use. ``precision``:
     "auto", "f32" or "bf16". ``start_timeout_s`` bounds start and model loading; ``stop_timeout_s`` is how long
     in-flight work may take at a stop; ``liveness_timeout_s``: a process that is alive but silent for this
-    long is killed. ``config_name``: Triton's custom model configuration (``configs/<name>.pbtxt``).
+    long is killed.
     """
 
     run_dir: Path
@@ -44,7 +44,6 @@ class ServerOptions:
     stop_timeout_s: float = 10.0
     liveness_timeout_s: float = 30.0
     liveness_interval_s: float = 1.0
-    config_name: str = ""
     extra_arguments: tuple[str, ...] = field(default=())
 
     @property
@@ -125,7 +124,6 @@ async def spawn(install: TritonInstall, options: ServerOptions) -> TritonProcess
         "--disable-auto-complete-config",
         f"--exit-timeout-secs={max(1, round(options.stop_timeout_s))}",
         f"--backend-config=python,shm-region-prefix-name={options.shm_prefix}",
-        *((f"--model-config-name={options.config_name}",) if options.config_name else ()),
         *options.extra_arguments,
     ]
     _rotate(options.log)
@@ -186,6 +184,8 @@ def _environment(install: TritonInstall, options: ServerOptions) -> dict[str, st
         "LD_LIBRARY_PATH": os.pathsep.join(library_path),
         "FLOODGATE_RUNNER_PRECISION": options.precision,
         "FLOODGATE_RUNNER_THREADS": str(threads),
+        # Version directories are links into the repository, which is not ours to write to.
+        "PYTHONDONTWRITEBYTECODE": "1",
         # Heads of the plain Python backend (numpy) must not start a thread pool each.
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",

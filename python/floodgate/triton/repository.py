@@ -50,7 +50,7 @@ def load_head(repository: Path, name: str, *, config_name: str = "") -> HeadSpec
         heads = sorted(path.parent.name for path in repository.glob(f"*/{CONFIG}"))
         raise ModelError(f"{folder}: there is no such head; this repository has {', '.join(heads) or 'none'}")
     file = config_file(folder, config_name)
-    config = _parse(file)
+    config = parse_config(file)
     if config.name and config.name != name:
         raise ModelError(f"{file}: name is {config.name!r}, but its directory is {name!r}")
     if config.HasField("dynamic_batching"):
@@ -111,7 +111,8 @@ def _model_files(version: Path) -> list[tuple[str, Path]]:
     )
 
 
-def _parse(file: Path) -> model_config_pb2.ModelConfig:
+def parse_config(file: Path) -> model_config_pb2.ModelConfig:
+    """A ``config.pbtxt`` as Triton's own message. Raises ModelError naming the file, line and column."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

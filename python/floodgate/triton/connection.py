@@ -1,0 +1,186 @@
+"""One server process as a client sees it: loading models, sending a batch, and learning that it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf import json_format
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from floodgate.errors import BackendLost, ModelError, Unavailable
+from floodgate.triton.answers import is_answer, message_of
+from floodgate.triton.ensemble import ensemble_message
+from floodgate.triton.regions import AnchorRegion, RegionRegistry, read_region
+from floodgate.types import Batch, EnsembleSpec, HeadSpec, TensorRef
+
+MEMORY_MODES = ("auto", "shm", "inline")
+
+
+class Connection:
+    """``memory`` is "shm" or "inline" once ``choose_memory`` ran. Thread rule: one event loop."""
+
+    def __init__(self, epoch: int, address: str) -> None:
+        self.epoch = epoch
+        self.address = address
+        self.memory = ""
+        self.client = InferenceServerClient(address)
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._regions = RegionRegistry(self.client, epoch)
+        self._anchor: AnchorRegion | None = None
+
+    def declare_lost(self, reason: str) -> None:
+        """The process is dead for certain: every call under way ends with BackendLost."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    async def close(self) -> None:
+        if self._anchor is not None:
+            self._anchor.remove()
+        with contextlib.suppress(Exception):
+            await self.client.close()
+
+    # ------------------------------------------------------------------------------------------- preparing
+
+    async def choose_memory(self, wanted: str) -> None:
+        """Settle how inputs travel. Raises Unavailable when shared memory is demanded and refused."""
+        if wanted == "inline":
+            self.memory = "inline"
+            return
+        anchor = AnchorRegion()
+        try:
+            await anchor.register(self.client, self._regions)
+        except InferenceServerException as error:
+            anchor.remove()
+            if not is_answer(error):
+                raise Unavailable(f"Triton at {self.address} does not answer: {message_of(error)}") from error
+            if wanted == "shm":
+                raise Unavailable(
+                    f"Triton at {self.address} refuses shared memory ({message_of(error)}); "
+                    "newer servers want --allow-client-shm, and a remote one cannot share memory at all"
+                ) from error
+            self.memory = "inline"
+            return
+        self._anchor = anchor
+        self.memory = "shm"
+
+    async def is_same_process(self) -> bool:
+        """Whether the server that answers now still knows our memory. True when that cannot be told (inline).
+
+        Raises InferenceServerException when nothing answers.
+        """
+        return self._anchor is None or await self._anchor.known_to(self.client)
+
+    async def load(self, ensembles: Sequence[EnsembleSpec], *, upload: bool) -> None:
+        """Load heads, then ensembles, and check what is served. ``upload``: the server has the heads but not our
+        run-time repository, so ensembles travel with the request. Raises ModelError or Unavailable."""
+        for head in {head.name: head for spec in ensembles for head in spec.heads}.values():
+            await self._load_head(head, tolerate_refusal=upload)
+        for spec in {spec.name: spec for spec in ensembles}.values():
+            for head in spec.heads:
+                if not await self._ask(self.client.is_model_ready(head.name, str(head.version)), head.name):
+                    raise ModelError(f"Triton does not serve version {head.version} of head {head.name}")
+            await self._load_ensemble(spec, upload=upload)
+
+    async def _load_head(self, head: HeadSpec, *, tolerate_refusal: bool) -> None:
+        try:
+            await self._ask(self.client.load_model(head.name), head.name)
+        except ModelError:
+            # A server whose models are not controlled by its clients already serves the head, or never will.
+            if not (tolerate_refusal and await self.client.is_model_ready(head.name, str(head.version))):
+                raise
+
+    async def _load_ensemble(self, spec: EnsembleSpec, *, upload: bool) -> None:
+        wanted = ensemble_message(spec)
+        if upload:
+            config = json.dumps(json_format.MessageToDict(wanted, preserving_proto_field_name=True))
+            # A file makes Triton take the model from the request; an ensemble has none, so this one is empty.
+            load = self.client.load_model(spec.name, config=config, files={"file:1/ensemble": b""})
+        else:
+            load = self.client.load_model(spec.name)
+        await self._ask(load, spec.name)
+        if not await self._ask(self.client.is_model_ready(spec.name, "1"), spec.name):
+            raise ModelError(f"Triton loaded ensemble {spec.name} but does not serve it")
+        served = (await self._ask(self.client.get_model_config(spec.name, "1"), spec.name)).config
+        for member in ("max_batch_size", "input", "output", "ensemble_scheduling"):
+            if _comparable(getattr(served, member)) != _comparable(getattr(wanted, member)):
+                raise ModelError(f"Triton serves {spec.name} with another {member} than it was made with")
+
+    async def unload(self, name: str) -> None:
+        """Best effort: a model that cannot be unloaded only costs memory."""
+        with contextlib.suppress(InferenceServerException):
+            await self.client.unload_model(name)
+
+    async def revive(self, head: HeadSpec) -> None:
+        """Give a head whose model process died a new one. Raises ModelError or Unavailable."""
+        await self._ask(self.client.unload_model(head.name), head.name)
+        await self._ask(self.client.load_model(head.name), head.name)
+
+    async def _ask(self, call: Any, model: str) -> Any:
+        try:
+            return await call
+        except InferenceServerException as error:
+            if is_answer(error):
+                raise ModelError(f"Triton cannot load {model}: {message_of(error)}") from error
+            raise Unavailable(f"Triton at {self.address} does not answer: {message_of(error)}") from error
+
+    # --------------------------------------------------------------------------------------------- a batch
+
+    async def infer(
+        self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]
+    ) -> Any:
+        """One call; no time-out. ``inputs``: the model's input name -> where its bytes lie. Returns Triton's
+        ModelInferResponse. Raises InferenceServerException when the server answered with an error, and BackendLost
+        when it is gone for certain; a broken channel alone leaves this pending until one of them is known."""
+        if self.lost.done():
+            raise BackendLost(self.lost.result())
+        call = asyncio.create_task(self._call(model, version, inputs, outputs))
+        await asyncio.wait({call, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+        if call.done():
+            error = call.exception()
+            if error is None:
+                return call.result().get_response()
+            if not isinstance(error, InferenceServerException) or is_answer(error):
+                raise error
+            if self.memory == "inline":
+                # The request carried copies: whatever the server does now, it does not read our memory.
+                raise BackendLost(f"Triton did not answer: {message_of(error)}") from error
+            await asyncio.wait({self.lost})
+        call.cancel()
+        raise BackendLost(self.lost.result())
+
+    async def _call(
+        self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]
+    ) -> Any:
+        tensors = [await self._input(name, tensor) for name, tensor in inputs.items()]
+        wanted = [InferRequestedOutput(name) for name in outputs]
+        return await self.client.infer(model, tensors, model_version=str(version), outputs=wanted)
+
+    async def _input(self, name: str, tensor: TensorRef) -> InferInput:
+        made = InferInput(name, list(tensor.shape), tensor.dtype)
+        if self.memory == "shm":
+            region = await self._regions.name_of(tensor.region, tensor.region_bytes)
+            made.set_shared_memory(region, tensor.bytes, offset=tensor.offset)
+        else:
+            # tritonclient takes arrays only and would copy once more; the raw bytes are what travels.
+            made._raw_content = read_region(tensor.region, tensor.offset, tensor.bytes)
+        return made
+
+
+def inputs_of(batch: Batch) -> dict[str, TensorRef]:
+    """The batch's tensors by the ensemble's input names."""
+    return {tensor.name: tensor for tensor in batch.tensors}
+
+
+def _comparable(value: Any) -> Any:
+    """A message member without what Triton fills in by itself (an empty member, the order of a repeated one)."""
+    if isinstance(value, int):
+        return value
+    if hasattr(value, "step"):
+        return [(s.model_name, s.model_version, dict(s.input_map), dict(s.output_map)) for s in value.step]
+    return sorted((tensor.name, tensor.data_type, tuple(tensor.dims)) for tensor in value)

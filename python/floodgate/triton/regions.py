@@ -1,0 +1,97 @@
+"""The client's memory as the server knows it: which regions are registered, under which names.
+
+A registration name carries the process epoch and a counter and is never used twice, so a late answer of an old
+process can never be taken for one about today's memory. Regions are registered when first met.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+import os
+import secrets
+from pathlib import Path
+
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+_PROBE_BYTES = 4096
+
+
+class RegionRegistry:
+    """Registrations with one server process. Thread rule: one event loop."""
+
+    def __init__(self, client: InferenceServerClient, epoch: int) -> None:
+        self._client = client
+        self._stem = f"floodgate_{os.getpid()}_{secrets.token_hex(4)}_{epoch}"
+        self._names: dict[str, asyncio.Task[str]] = {}
+        self._count = 0
+
+    async def name_of(self, region: str, size_bytes: int) -> str:
+        """The server's name for the POSIX region ``region`` ("/…"), which is ``size_bytes`` long.
+
+        Raises InferenceServerException when the server refuses it; the next call then tries again.
+        """
+        task = self._names.get(region)
+        if task is None:
+            self._count += 1
+            name = f"{self._stem}_{self._count}"
+            task = self._names[region] = asyncio.create_task(self._register(name, region, size_bytes))
+        try:
+            # Shielded: batches that wait for the same registration must not cancel each other's.
+            return await asyncio.shield(task)
+        except InferenceServerException:
+            if self._names.get(region) is task:
+                del self._names[region]
+            raise
+
+    async def _register(self, name: str, region: str, size_bytes: int) -> str:
+        await self._client.register_system_shared_memory(name, region, size_bytes)
+        return name
+
+
+class AnchorRegion:
+    """A small region of our own. Registering it shows that the server accepts shared memory; finding it missing
+    later proves that the server process is another one, because only a new process forgets registrations."""
+
+    def __init__(self) -> None:
+        self.key = f"/floodgate_anchor_{os.getpid()}_{secrets.token_hex(6)}"
+        descriptor = os.open(_path(self.key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, _PROBE_BYTES)
+        finally:
+            os.close(descriptor)
+        self.name = ""
+
+    async def register(self, client: InferenceServerClient, registry: RegionRegistry) -> None:
+        """Raises InferenceServerException when the server takes no shared memory of ours."""
+        self.name = await registry.name_of(self.key, _PROBE_BYTES)
+
+    async def known_to(self, client: InferenceServerClient) -> bool:
+        """Whether the server that answers now is the one the anchor was registered with."""
+        status = await client.get_system_shared_memory_status(client_timeout=2.0)
+        return self.name in status.regions
+
+    def remove(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            _path(self.key).unlink()
+
+
+def read_region(region: str, offset: int, size_bytes: int) -> bytes:
+    """A copy of ``size_bytes`` at ``offset`` of a POSIX region, for servers that cannot map it.
+
+    Raises OSError when there is no such region and ValueError when it is too short.
+    """
+    with _path(region).open("rb") as stream:
+        length = os.fstat(stream.fileno()).st_size
+        if offset < 0 or offset + size_bytes > length:
+            raise ValueError(f"region {region} has {length} bytes, not {offset} + {size_bytes}")
+        if size_bytes == 0:
+            return b""
+        with mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as view:
+            return view[offset : offset + size_bytes]
+
+
+def _path(region: str) -> Path:
+    return Path("/dev/shm") / region.removeprefix("/")
