@@ -1,0 +1,35 @@
+"""Triton's side of the toxicity head: byte rows in, scores and known shares out. The arithmetic is in
+word_scores.
+"""
+
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+from word_scores import WordScores, score_rows
+
+
+class TritonPythonModel:
+    """Inputs ``text`` uint8 [n, L] (UTF-8, zero-padded) and ``length`` int32 [n, 1] (bytes used of each row).
+
+    Outputs ``scores`` and ``known_share``, float32 [n, 1]. A row whose length is outside 0..L or whose bytes
+    are not UTF-8 gets NaN in both: it has no score, and its neighbours keep theirs.
+    """
+
+    def initialize(self, args):
+        here = Path(__file__).resolve().parent
+        self._scores = WordScores(here / "model.npz", here / "stop_words.txt")
+
+    def execute(self, requests):
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
+        length = pb_utils.get_input_tensor_by_name(request, "length").as_numpy()
+        scores, known_share = score_rows(self._scores, text, length)
+        # Not pb_utils.Tensor(name, array): with numpy >= 2 that sends no bytes and says nothing.
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor.from_dlpack("scores", scores),
+                pb_utils.Tensor.from_dlpack("known_share", known_share),
+            ]
+        )
