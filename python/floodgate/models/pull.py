@@ -79,7 +79,7 @@ def _pull_head(repository: Path, entry: LockedHead, cache: Path, report: Callabl
     except OSError as error:
         raise ModelError(f"head {entry.name!r}: cannot write its weights: {error}") from error
     except ModelError as error:
-        raise ModelError(f"head {entry.name!r}: {error.message}") from error
+        raise type(error)(f"head {entry.name!r}: {error.message}") from error
     report(f"{entry.name}: wrote {path} ({len(weights) / 1e6:.1f} MB)")
     return PulledHead(entry.name, path, entry.output_sha256, len(weights), written=True)
 

