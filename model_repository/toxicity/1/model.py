@@ -4,6 +4,7 @@ word_scores.
 
 from pathlib import Path
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 from word_scores import WordScores, score_rows
 
@@ -23,10 +24,11 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request):
-        text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
-        length = pb_utils.get_input_tensor_by_name(request, "length").as_numpy()
+        # DLPack both ways. With numpy >= 2, this Triton's `as_numpy` repeats the first element everywhere and
+        # `pb_utils.Tensor(name, array)` sends no bytes, and neither says so.
+        text = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, "text"))
+        length = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, "length"))
         scores, known_share = score_rows(self._scores, text, length)
-        # Not pb_utils.Tensor(name, array): with numpy >= 2 that sends no bytes and says nothing.
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor.from_dlpack("scores", scores),
