@@ -36,7 +36,8 @@ def sigmoid(t: float) -> float: ...
 @overload
 def sigmoid(t: _Doubles) -> _Doubles: ...
 def sigmoid(t: float | _Doubles) -> float | _Doubles:
-    """1 / (1 + exp(-t)) within 4 units in the last place of float64; the same bits for a float and an array."""
+    """1 / (1 + exp(-t)) within 4 units in the last place of float64; the same bits for a float and an
+    array."""
     if isinstance(t, np.ndarray):
         x = np.minimum(np.maximum(-t, -_FAR), _FAR)
         k = np.rint(x * _LOG2_E)
@@ -69,7 +70,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class PiecewiseLinear:
-    """Straight lines between ``(xs[i], ys[i])``, flat outside. ``xs`` strictly ascend, ``ys`` never descend."""
+    """Straight lines between ``(xs[i], ys[i])``, flat outside. ``xs`` strictly ascend, ``ys`` never
+    descend."""
 
     xs: tuple[float, ...]
     ys: tuple[float, ...]

@@ -4,9 +4,9 @@
         {label: sexual.explicit, at_least: 0.3}, {any: [
             {label: harassment.toxicity, at_least: 0.7}, {signal: creator_strikes, at_least: 3}]}]}, …}
 
-A term over a label that was not scored, or over a signal that was not given, is not met. There is no negation, so
-a higher score never makes a condition false. Every way to meet a condition must include a score: signals describe the
-creator, and nobody is restricted for who they are.
+A term over a label that was not scored, or over a signal that was not given, is not met. There is no
+negation, so a higher score never makes a condition false. Every way to meet a condition must include a
+score: signals describe the creator, and nobody is restricted for who they are.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class ScoreTerm:
 
 @dataclass(frozen=True, slots=True)
 class SignalTerm:
-    """``comparison`` is ``equals``, ``at_least`` or ``at_most`` (the last two for numbers, compared as float64)."""
+    """``comparison`` is ``equals``, ``at_least`` or ``at_most`` (the last two for numbers, compared as
+    float64)."""
 
     name: str
     comparison: str
@@ -89,8 +90,9 @@ def always_needs_a_score(term: Term) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TermReader:
-    """``bounds`` maps each label of the policy to the least and greatest value it can have; None when the label is
-    inactive. ``signals`` maps names to ``bool``, ``number`` or ``string``; ``declarable`` are the taxonomy's labels."""
+    """``bounds`` maps each label of the policy to the least and greatest value it can have; None when the
+    label is inactive. ``signals`` maps names to ``bool``, ``number`` or ``string``; ``declarable`` are the
+    taxonomy's labels."""
 
     log: DiagnosticLog
     bounds: Mapping[str, tuple[float, float] | None]

@@ -38,7 +38,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding about a file. ``message`` says what is wrong, ``hint`` what would be right (may be empty)."""
+    """One finding about a file. ``message`` says what is wrong, ``hint`` what would be right (may be
+    empty)."""
 
     severity: Severity
     span: Span

@@ -227,7 +227,8 @@ class _Builder:
         raise _Refused
 
 
-# YAML 1.2.2, section 10.3.2 (core schema), decimal forms only: an octal or hexadecimal threshold is a mistake.
+# YAML 1.2.2, section 10.3.2 (core schema), decimal forms only: an octal or hexadecimal threshold is a
+# mistake.
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = {

@@ -1,9 +1,9 @@
 """A policy applied to an item: a pure function, the same answer for the same input for ever.
 
 The order is fixed: scores per (part, time, head, label), combined over frames, calibrated, fused over heads
-(``measure``), then the rules of each market. The verdict proper is that of ``origin_market``, or of the policy's
-default when it is not given or not known; every other market asked for has an outcome of its own where it differs.
-Every comparison is float32 ``>=``.
+(``measure``), then the rules of each market. The verdict proper is that of ``origin_market``, or of the
+policy's default when it is not given or not known; every other market asked for has an outcome of its own
+where it differs. Every comparison is float32 ``>=``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from floodgate.types import (
     PartState,
     Restriction,
     Review,
-    Role,
     RuleStep,
     ScoreBasis,
     Verdict,
@@ -38,9 +37,9 @@ from floodgate.types import (
 
 
 def check_context(policy: CompiledPolicy, surface: str, context: Context) -> None:
-    """Raise ``InvalidRequest``, naming the field, for words that the taxonomy does not have and signals of the
-    wrong type. Signals that the policy does not declare are let through and have no effect, so that a policy
-    can drop one before its callers do; unknown markets are the verdict's to report."""
+    """Raise ``InvalidRequest``, naming the field, for words that the taxonomy does not have and signals of
+    the wrong type. Signals that the policy does not declare are let through and have no effect, so that a
+    policy can drop one before its callers do; unknown markets are the verdict's to report."""
     if surface not in policy.axes.surfaces:
         known = ", ".join(policy.axes.surfaces)
         raise InvalidRequest(f"unknown surface '{surface}'; the taxonomy has {known}", field="surface")
@@ -65,9 +64,9 @@ def check_context(policy: CompiledPolicy, surface: str, context: Context) -> Non
 def evaluate(policy: CompiledPolicy, surface: str, context: Context, parts: Sequence[PartResult]) -> Verdict:
     """Judge one item.
 
-    ``findings`` are those of the verdict proper, followed by those that only another market's outcome stands on:
-    restrictions point to their own through ``finding_index``. ``steps`` hold every comparison made, once for each
-    set of markets that the policy treats alike, under the name of the first of them.
+    ``findings`` are those of the verdict proper, followed by those that only another market's outcome stands
+    on: restrictions point to their own through ``finding_index``. ``steps`` hold every comparison made, once
+    for each set of markets that the policy treats alike, under the name of the first of them.
 
     Raises ``InvalidRequest`` as ``check_context`` does.
     """
@@ -144,7 +143,8 @@ class _Judgement:
 
 
 def _reindexed(judgement: _Judgement, findings: list[Finding]) -> tuple[Restriction, ...]:
-    """The judgement's restrictions, pointing into ``findings``, to which its own are added where they lack."""
+    """The judgement's restrictions, pointing into ``findings``, to which its own are added where they
+    lack."""
     positions: list[int] = []
     for finding in judgement.findings:
         if finding not in findings:
@@ -266,8 +266,8 @@ class _Judge:
             self._found(entry.rule.label, entry.rule.policy_ref, outcome, evidence, ConditionKind.UNSCORED)
 
     def _unreadable(self) -> None:
-        """Each label that applies to an unreadable part has its say; where one has no rule of its own, or none
-        applies, the default rule stands for the part as a whole, with no label."""
+        """Each label that applies to an unreadable part has its say; where one has no rule of its own, or
+        none applies, the default rule stands for the part as a whole, with no label."""
         override, defaults = self._policy.defaults.unreadable.at(self._scope)
         fired: dict[tuple[str, str], tuple[str, Outcome, list[Evidence]]] = {}
         for part in self._parts:
@@ -347,9 +347,11 @@ class _Judge:
     def _met(self, term: Term, condition: Condition, met: list[tuple[ScoreTerm, PartValue]]) -> bool:
         # Every term is looked at, also when the answer is known: the record shows all comparisons.
         if isinstance(term, AllOf):
-            return all([self._met(child, condition, met) for child in term.terms])
+            answers = [self._met(child, condition, met) for child in term.terms]
+            return all(answers)
         if isinstance(term, AnyOf):
-            return any([self._met(child, condition, met) for child in term.terms])
+            answers = [self._met(child, condition, met) for child in term.terms]
+            return any(answers)
         if isinstance(term, ScoreTerm):
             top = self._tops.get(term.label)
             if top is None:

@@ -1,8 +1,8 @@
 """How the heads that feed one label become the label's one number.
 
-Only the heads that are there take part; a missing head is never a zero. Sums run in the policy's order of heads,
-in float64, and are rounded once to float32. All ways are monotone, and give the same bits for one item and for
-arrays of stored rows (where NaN stands for a missing head).
+Only the heads that are there take part; a missing head is never a zero. Sums run in the policy's order of
+heads, in float64, and are rounded once to float32. All ways are monotone, and give the same bits for one
+item and for arrays of stored rows (where NaN stands for a missing head).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class MeanFusion:
 class LogisticFusion:
     """``sigmoid(bias + sum(w_i * x_i))``, all weights positive, in the policy's order of heads.
 
-    Where heads are missing, the weights of those that are there are scaled up to the full sum: the missing ones are
-    taken to agree with the weighted mean of the rest, rather than to say zero.
+    Where heads are missing, the weights of those that are there are scaled up to the full sum: the missing
+    ones are taken to agree with the weighted mean of the rest, rather than to say zero.
     """
 
     weights: tuple[float, ...]

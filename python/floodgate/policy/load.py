@@ -1,6 +1,7 @@
 """Loads and checks policies.
 
-    policy = load_policy(Path("policies/default.yaml"), Path("policies/taxonomy.yaml"), {"nsfw": ("sexual.explicit",)})
+    policy = load_policy(Path("policies/default.yaml"), Path("policies/taxonomy.yaml"), {"nsfw":
+    ("sexual.explicit",)})
 
 The format is documented by example in ``policies/default.yaml``.
 """
@@ -53,8 +54,8 @@ def load_policy(
     heads: Mapping[str, tuple[str, ...]],
     known_heads: Mapping[str, tuple[str, ...]] | None = None,
 ) -> CompiledPolicy:
-    """Load a policy for the configured ``heads`` (head -> labels it feeds). ``known_heads`` are all heads of the
-    model repository, which optional labels may name; by default only the configured ones.
+    """Load a policy for the configured ``heads`` (head -> labels it feeds). ``known_heads`` are all heads of
+    the model repository, which optional labels may name; by default only the configured ones.
 
     Raises ``InvalidPolicy`` (a ``PolicyError``) whose text is the rendered report of every mistake found.
     """
@@ -82,10 +83,11 @@ def check(
 
 def summarize(policy: CompiledPolicy) -> tuple[str, ...]:
     """A few lines for a person about an accepted policy."""
+    words = policy.taxonomy
+    sizes = f"{len(words.markets)} markets, {len(words.surfaces)} surfaces"
     lines = [
         f"policy {policy.id.name} revision {policy.id.revision}, digest {policy.id.digest[:16]}",
-        f"taxonomy {policy.taxonomy.name} revision {policy.taxonomy.revision}: {len(policy.taxonomy.labels)} labels, "
-        f"{len(policy.taxonomy.markets)} markets, {len(policy.taxonomy.surfaces)} surfaces",
+        f"taxonomy {words.name} revision {words.revision}: {len(words.labels)} labels, {sizes}",
     ]
     for rule in policy.labels:
         ladder = rule.ladder.values[0]

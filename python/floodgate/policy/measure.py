@@ -1,8 +1,9 @@
-"""From frame scores to one value a label: the part of an evaluation that no market, surface or audience changes.
+"""From frame scores to one value a label: the part of an evaluation that no market, surface or audience
+changes.
 
-Per part and label: the scores of each head that are finite and within its competence are combined over frames,
-calibrated, and fused over heads. The item's value is the highest of its parts'. A part that a label applies to
-and that has no such score is *unscored* for it, which is not a value at all.
+Per part and label: the scores of each head that are finite and within its competence are combined over
+frames, calibrated, and fused over heads. The item's value is the highest of its parts'. A part that a label
+applies to and that has no such score is *unscored* for it, which is not a value at all.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class PartValue:
 
 @dataclass(frozen=True, slots=True)
 class LabelMeasure:
-    """``scored`` from the highest value down; ``unscored`` and ``absent`` by part id. ``absent`` are heads that
-    should have taken part in a value that was made without them: (part id, head, reason)."""
+    """``scored`` from the highest value down; ``unscored`` and ``absent`` by part id. ``absent`` are heads
+    that should have taken part in a value that was made without them: (part id, head, reason)."""
 
     rule: LabelRule
     scored: tuple[PartValue, ...]
@@ -45,7 +46,8 @@ class LabelMeasure:
 
 
 def judged_parts(parts: Sequence[PartResult]) -> list[PartResult]:
-    """The parts that count, in an order that does not depend on the one given: neither CONTEXT nor SKIPPED."""
+    """The parts that count, in an order that does not depend on the one given: neither CONTEXT nor
+    SKIPPED."""
     counted = [
         part for part in parts if part.role is not Role.CONTEXT and part.state is not PartState.SKIPPED
     ]

@@ -3,8 +3,8 @@
     {id: sexual.explicit/age-gate, restrict: [{kind: AGE_GATE, param: "18"}, NO_RECOMMEND],
      review: {queue: adult, priority: 60, hold: true}}
 
-A ladder is a list of such outcomes, each with the score ``at`` which it begins. Role rules say, by the role of a
-part, which outcome applies to it, or ``none``.
+A ladder is a list of such outcomes, each with the score ``at`` which it begins. Role rules say, by the role
+of a part, which outcome applies to it, or ``none``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Rung:
 
 
 Ladder = tuple[Rung, ...]
-"""Rungs by strictly ascending ``at``; the highest one reached applies, alone. Empty: the label does nothing."""
+"""Rungs by strictly ascending ``at``; the highest one reached applies, alone. Empty: the label does
+nothing."""
 
 RoleRules = Mapping[Role, Outcome | None]
 """Role -> outcome; None: nothing happens; a role that is not in it inherits from the next wider rules."""
@@ -125,7 +126,7 @@ class OutcomeReader:
             if table is None:
                 continue
             outcome = self.outcome(table, owner, "a rung", extra=("at",))
-            fields = dict((key.text, value) for key, value in table.entries)
+            fields = {key.text: value for key, value in table.entries}
             if "at" not in fields:
                 self.log.error(
                     table.span, "a rung lacks the key 'at'", "at: the score in (0, 1] where it begins"
@@ -166,11 +167,12 @@ class OutcomeReader:
                 f"rung '{below.outcome.rule_id}' is never the highest: every value is at least {low:g}",
                 _CALIBRATION_HINT,
             )
-        lost = softened_by(below.outcome.restrictions, above.outcome.restrictions)
-        if lost is not None:
+        dropped = softened_by(below.outcome.restrictions, above.outcome.restrictions)
+        if dropped is not None:
             self.log.error(
                 span,
-                f"rung '{above.outcome.rule_id}' softens: it drops {describe(lost)} of '{below.outcome.rule_id}'",
+                f"rung '{above.outcome.rule_id}' softens: "
+                f"it drops {describe(dropped)} of '{below.outcome.rule_id}'",
                 "only the highest rung reached applies, so repeat what lower rungs restrict",
             )
         removes = any(r.kind is RestrictionKind.REMOVE for r in above.outcome.restrictions)
@@ -186,8 +188,8 @@ class OutcomeReader:
     def role_rules(
         self, node: Node, owner: str, roles: frozenset[Role], what: str, *, complete: bool
     ) -> RoleRules:
-        """Read ``{ROLE: outcome | none, default: …}``; ``default`` stands for those of ``roles`` not named. With
-        ``complete`` every role must end up with a rule."""
+        """Read ``{ROLE: outcome | none, default: …}``; ``default`` stands for those of ``roles`` not named.
+        With ``complete`` every role must end up with a rule."""
         table = read_mapping(node, self.log, f"'{what}'")
         if table is None:
             return MappingProxyType({})

@@ -140,7 +140,8 @@ def read_text(node: Node, log: DiagnosticLog, what: str) -> str | None:
 
 
 def read_identifier(node: Node, log: DiagnosticLog, what: str) -> str | None:
-    """A name: lower-case letters, digits and ``_``, in pieces joined by ``.``, ``-`` or ``/``; at most 128."""
+    """A name: lower-case letters, digits and ``_``, in pieces joined by ``.``, ``-`` or ``/``; at most
+    128."""
     text = read_text(node, log, what)
     if text is None:
         return None

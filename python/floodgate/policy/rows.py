@@ -1,8 +1,8 @@
 """The same policy over columns of stored rows: back-fill, what-if runs, threshold studies.
 
-A row is one item's label: its raw combined score per head goes through ``calibrate_rows`` to the label's value, and
-``evaluate_rows`` finds the rung it reaches in its own market, surface and audience. Both give bit for bit what
-``evaluate`` gives for the item. NaN stands for "not scored", and never reaches a rung.
+A row is one item's label: its raw combined score per head goes through ``calibrate_rows`` to the label's
+value, and ``evaluate_rows`` finds the rung it reaches in its own market, surface and audience. Both give bit
+for bit what ``evaluate`` gives for the item. NaN stands for "not scored", and never reaches a rung.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ Words = npt.NDArray[np.str_] | Sequence[str] | str
 @dataclass(frozen=True)
 class RowResult:
     """``rung`` int16[n]: index into the ladder that applies to the row, ``NO_RUNG`` or ``UNSCORED``.
-    ``rule`` int16[n]: index into ``rule_ids``, -1 for none. ``threshold`` and ``margin`` float32[n]: of the rung reached,
-    NaN where there is none. ``override`` int16[n]: index into ``overrides``; 0 is "" (no override)."""
+    ``rule`` int16[n]: index into ``rule_ids``, -1 for none. ``threshold`` and ``margin`` float32[n]: of the
+    rung reached, NaN where there is none. ``override`` int16[n]: index into ``overrides``; 0 is "" (no
+    override)."""
 
     rung: npt.NDArray[np.int16]
     rule: npt.NDArray[np.int16]
@@ -40,7 +41,8 @@ class RowResult:
 
 
 def calibrate_rows(policy: CompiledPolicy, label: str, raw: Mapping[str, npt.ArrayLike]) -> Scores:
-    """From each head's combined score, float32[n] with NaN where it is missing, to the label's value, float32[n].
+    """From each head's combined score, float32[n] with NaN where it is missing, to the label's value,
+    float32[n].
 
     Heads of the label that are not in ``raw`` are missing everywhere. Raises KeyError for a label that is not
     active, ValueError for a head that does not feed it, for no head at all and for columns of unequal length.
@@ -73,11 +75,11 @@ def evaluate_rows(
     markets: Words = "",
     audiences: Words = "",
 ) -> RowResult:
-    """The rung that each row reaches. ``values`` float32[n] as by ``calibrate_rows``; ``surfaces``, ``markets`` and
-    ``audiences`` are one word for all rows or one a row ("" market or audience: not given).
+    """The rung that each row reaches. ``values`` float32[n] as by ``calibrate_rows``; ``surfaces``,
+    ``markets`` and ``audiences`` are one word for all rows or one a row ("" market or audience: not given).
 
-    Raises KeyError for a label that is not active, ValueError for a surface or audience that the taxonomy does not
-    have, and for columns of unequal length. Unknown markets use the default, as everywhere.
+    Raises KeyError for a label that is not active, ValueError for a surface or audience that the taxonomy
+    does not have, and for columns of unequal length. Unknown markets use the default, as everywhere.
     """
     variants = policy.label(label).ladder
     column = np.asarray(values, np.float32)

@@ -8,9 +8,10 @@ this fixed order of importance:
 2. a surface, before any surface;
 3. an audience, before any audience.
 
-So an override for Germany beats one for messages to minors. Two overrides of the same thing that tie somewhere
-are refused at load. Resolution is done once, into a table over (market class, surface, audience); a market class
-is the set of markets that no scope of the policy tells apart, and class 0 holds all those that none names.
+So an override for Germany beats one for messages to minors. Two overrides of the same thing that tie
+somewhere are refused at load. Resolution is done once, into a table over (market class, surface, audience);
+a market class is the set of markets that no scope of the policy tells apart, and class 0 holds all those
+that none names.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Selector:
         return bool(self.countries or self.grouped)
 
     def specificity(self, market: str, surface: str, audience: str) -> tuple[int, int, int] | None:
-        """How specifically this applies there, or None where it does not. ``market`` "" is any unnamed one."""
+        """How specifically this applies there, or None where it does not. ``market`` "" is any unnamed
+        one."""
         level = 2 if market in self.countries else 1 if market in self.grouped else 0
         if self.by_market and level == 0:
             return None
@@ -174,8 +176,8 @@ class Override(Generic[T]):
 def resolve(
     base: T, overrides: Sequence[Override[T]], axes: Axes, log: DiagnosticLog, what: str, span: Span
 ) -> Variants[T]:
-    """Fill the table. Ties, overrides that never win and a base that never applies are reported; ``what`` names
-    the thing in messages, ``span`` is the base's place."""
+    """Fill the table. Ties, overrides that never win and a base that never applies are reported; ``what``
+    names the thing in messages, ``span`` is the base's place."""
     table = np.zeros(axes.shape, np.int16)
     tied: set[tuple[int, int]] = set()
     for c, market in enumerate(axes.examples):
@@ -205,7 +207,8 @@ def resolve(
         if index + 1 not in used and index not in losers:
             log.error(
                 override.span,
-                f"this override of {what} never applies: more specific ones cover all of '{override.selector.text}'",
+                f"this override of {what} never applies: "
+                f"more specific ones cover all of '{override.selector.text}'",
                 "remove it",
             )
     if 0 not in used and axes.surfaces:

@@ -1,7 +1,7 @@
 """Which restriction is stricter, what several amount to, and how they are merged.
 
-The order is partial: ``covers(a, b)`` means that whoever applies ``a`` has also applied ``b``. It is what makes
-"a higher rung never softens" checkable at load, and merging free of duplicates.
+The order is partial: ``covers(a, b)`` means that whoever applies ``a`` has also applied ``b``. It is what
+makes "a higher rung never softens" checkable at load, and merging free of duplicates.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def action_of(restrictions: Iterable[Restriction]) -> Action:
 def covers(stricter: Restriction, milder: Restriction) -> bool:
     """Whether applying ``stricter`` applies ``milder`` too: same kind, everywhere and for as long as it.
 
-    An AGE_GATE covers one for a lower age, a LABEL covers any other LABEL (its text may change), and a REMOVE,
-    which is always everywhere, covers every kind. ``finding_index`` plays no part.
+    An AGE_GATE covers one for a lower age, a LABEL covers any other LABEL (its text may change), and a
+    REMOVE, which is always everywhere, covers every kind. ``finding_index`` plays no part.
     """
     if not _lasts(stricter, milder) or not _reaches(stricter, milder):
         return False
