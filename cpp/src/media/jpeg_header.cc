@@ -72,6 +72,7 @@ Status read_frame(HeaderReader& reader, std::size_t at, std::uint32_t marker, Me
   const auto width = reader.be16(at + 5);
   const auto channels = reader.u8(at + 7);
   if (!length || !bits || !height || !width || !channels) return reader.failure("JPEG");
+  if (at + *length > reader.size()) return reader.failure("JPEG");
   if (*bits != 8) {
     return {Code::kUnsupported,
             std::to_string(*bits) + "-bit JPEG pictures are not supported, only 8-bit ones"};

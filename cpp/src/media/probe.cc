@@ -14,7 +14,11 @@ Result<MediaInfo> read_header(std::span<const std::uint8_t> data) {
   HeaderReader reader(data);
   if (reader.matches(0, "\xFF\xD8\xFF"sv)) return read_jpeg_header(reader);
   if (reader.matches(0, "\x89PNG\r\n\x1A\n"sv)) return read_png_header(reader);
-  if (reader.matches(0, "RIFF"sv) && reader.matches(8, "WEBP"sv)) return read_webp_header(reader);
+  if (reader.matches(0, "RIFF"sv)) {
+    if (reader.matches(8, "WEBP"sv)) return read_webp_header(reader);
+    if (data.size() < 12)
+      return Status(Code::kInvalidContent, "the data is truncated: it ends inside its first bytes");
+  }
   return describe_unsupported(data);
 }
 

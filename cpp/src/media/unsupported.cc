@@ -84,11 +84,22 @@ bool has(std::string_view head, std::size_t at, std::string_view bytes) {
   return head.size() >= at && head.substr(at).starts_with(bytes);
 }
 
+// Whether `head` is UTF-8 without control characters. A sequence cut off by the end counts as whole.
 bool looks_like_text(std::string_view head) {
-  return std::all_of(head.begin(), head.end(), [](char c) {
+  std::size_t continuation = 0;
+  for (const char c : head) {
     const auto byte = static_cast<unsigned char>(c);
-    return byte >= 0x80 || byte >= 0x20 || byte == '\t' || byte == '\n' || byte == '\r' || byte == '\f';
-  });
+    if (continuation > 0) {
+      if ((byte & 0xC0) != 0x80) return false;
+      --continuation;
+    } else if (byte >= 0x80) {
+      if (byte < 0xC2 || byte > 0xF4) return false;
+      continuation = byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
+    } else if (byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r' && byte != '\f') {
+      return false;
+    }
+  }
+  return true;
 }
 
 std::string lower(std::string_view text) {
