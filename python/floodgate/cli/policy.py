@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from floodgate.cli import settings
+from floodgate.models import list_heads
 from floodgate.policy import check
-from floodgate.triton.repository import head_names, load_heads
+from floodgate.triton.repository import load_heads
 
 app = typer.Typer(help="Policies.", no_args_is_help=True)
 
@@ -28,8 +29,7 @@ def check_command(
     """Checks a policy against its taxonomy and the configured heads. Exit code 1 when it would be refused."""
     chosen = settings.read(config)
     configured = {head.name: head.labels for head in load_heads(chosen.model_repository, chosen.heads)}
-    everything = load_heads(chosen.model_repository, head_names(chosen.model_repository))
-    known = {head.name: head.labels for head in everything}
+    known = {card.name: card.labels for card in list_heads(chosen.model_repository)}
     result = check(policy or chosen.policy, taxonomy or chosen.taxonomy, configured, known)
     if result.rendered:
         print(result.rendered)

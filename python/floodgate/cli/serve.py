@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +18,21 @@ import uvloop
 from floodgate import __version__
 from floodgate.cli import settings
 from floodgate.cli.moderate import read_files
+from floodgate.cli.run_dir import own_run_dir
 from floodgate.cli.table import Row, show
 from floodgate.client import AsyncClient, build_request
 from floodgate.config import Config, split_cores
 from floodgate.core import Core, CoreOptions, preprocessing_digest
 from floodgate.decision import DecisionLog
-from floodgate.errors import FloodgateError, StartupError
+from floodgate.errors import ConfigError, FloodgateError, StartupError
 from floodgate.pipeline import Pipeline, PolicySet
 from floodgate.policy import load_policy
-from floodgate.triton import TritonBackend, TritonOptions
-from floodgate.triton.repository import build_ensembles, head_names, load_heads
+from floodgate.models import list_heads
+from floodgate.triton.backend import TritonBackend, connect_remote, embedded
+from floodgate.triton.ensemble import build_ensembles
+from floodgate.triton.install import locate
+from floodgate.triton.process import ServerOptions
+from floodgate.triton.repository import load_heads
 from floodgate.wire.admission import InFlight
 from floodgate.wire.metrics import Metrics
 from floodgate.wire.server import DoorServer, MetricsEndpoint
@@ -88,9 +93,8 @@ async def running(config: Config) -> AsyncIterator[Running]:
     """Starts everything in order, yields the running server, and takes it down in reverse: the door first, so that every
     accepted request is answered before what answers it goes. Raises StartupError or Unavailable."""
     heads = load_heads(config.model_repository, config.heads)
-    everything = load_heads(config.model_repository, head_names(config.model_repository))
     configured = {head.name: head.labels for head in heads}
-    known = {head.name: head.labels for head in everything}
+    known = {card.name: card.labels for card in list_heads(config.model_repository)}
     policies = PolicySet(
         config.policy,
         config.pinned_policies,
@@ -100,14 +104,13 @@ async def running(config: Config) -> AsyncIterator[Running]:
     workers, threads = split_cores(config)
     say(f"policy {policies.active.id.name} {policies.active.id.revision}; heads {', '.join(config.heads)}")
     async with AsyncExitStack() as stack:
-        records = DecisionLog(config.decision_log)
+        records = DecisionLog(config.decision_log, report=log.warning)
         stack.callback(records.close)
         metrics = Metrics()
-        backend = TritonBackend(_triton_options(config, threads))
+        backend = _backend(config, threads, stack)
         stack.push_async_callback(backend.close)
         where = f"Triton at {config.triton.address}" if config.triton.address else "an embedded Triton"
         say(f"starting {where}: {workers} decode workers, {threads} inference threads")
-        await backend.start()
         core = Core(_core_options(config, workers), backend)
         stack.push_async_callback(core.close)
         await core.configure(ensembles)
@@ -122,7 +125,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
             preprocessing_digest=preprocessing_digest(ensembles),
         )
         in_flight = InFlight(config.limits.requests_in_flight, config.limits.bytes_in_flight)
-        metrics.watch(in_flight, core.stats, backend.describe, records.stats)
+        metrics.watch(in_flight, core.stats, backend.describe, lambda: asdict(records.stats()))
         metrics_port = 0
         if config.metrics_address:
             endpoint = MetricsEndpoint(metrics.registry, config.metrics_address)
@@ -152,16 +155,19 @@ async def _publish_health(door: DoorServer, backend: TritonBackend) -> None:
         await asyncio.sleep(_HEALTH_EVERY_S)
 
 
-def _triton_options(config: Config, threads: int) -> TritonOptions:
-    return TritonOptions(
-        address=config.triton.address,
-        memory=config.triton.memory,
-        state_dir=config.state_dir,
-        model_repository=config.model_repository,
-        precision=config.precision,
+def _backend(config: Config, threads: int, stack: AsyncExitStack) -> TritonBackend:
+    if config.triton.address:
+        return connect_remote(config.triton.address, memory=config.triton.memory)
+    install = locate(config.state_dir)
+    if install is None:
+        raise StartupError(f"there is no Triton under {config.state_dir}; run: floodgate triton install")
+    options = ServerOptions(
+        run_dir=stack.enter_context(own_run_dir(config.state_dir / "run")),
         threads=threads,
-        liveness_s=config.triton.liveness_s,
+        precision=config.precision,
+        liveness_timeout_s=config.triton.liveness_s,
     )
+    return embedded(install, options, config.model_repository, memory=config.triton.memory)
 
 
 def _core_options(config: Config, workers: int) -> CoreOptions:
@@ -215,11 +221,11 @@ def _reload(server: Running) -> None:
 
 async def _moderate_examples(target: str, folder: Path) -> int:
     """Judges a folder's files through real gRPC and prints a table. 0 when each got a decision."""
-    files = sorted(path for path in folder.iterdir() if path.suffix != ".md" and path.is_file())
     say(f"moderating the examples in {folder}/ through gRPC")
+    named = read_files(example_files(folder))
     rows = []
     async with AsyncClient(target) as client:
-        for name, part in read_files(files):
+        for name, part in named:
             request = build_request(parts=[part], content_id=name[:200], trace=True)
             try:
                 rows.append(Row(name, await client.send(request, timeout=30.0), None))
@@ -230,3 +236,11 @@ async def _moderate_examples(target: str, folder: Path) -> int:
     if failed:
         print(f"{failed} of {len(rows)} examples got no decision", file=sys.stderr)
     return 1 if failed else 0
+
+
+def example_files(folder: Path) -> list[Path]:
+    """The files of a folder but for its notes, by name. Raises ConfigError when it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix != ".md" and path.is_file())
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from None

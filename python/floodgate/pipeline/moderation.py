@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from floodgate.core import Core, PartAnswer, Ticket
-from floodgate.decision import DecisionRecord, uuid7
+from floodgate.decision import DecisionRecord, new_decision_id
 from floodgate.errors import ContentError, DeadlineExceeded, Unavailable
 from floodgate.pipeline import scoring
-from floodgate.pipeline.policies import PolicySet, check_item
-from floodgate.policy import evaluate
+from floodgate.pipeline.policies import PolicySet
+from floodgate.pipeline.recording import record_of
+from floodgate.policy import check_context, evaluate
 from floodgate.types import (
     Backend,
     Decision,
@@ -32,8 +33,8 @@ _KIND_OF_REASON = {"deadline": DegradationKind.DEADLINE, "unavailable": Degradat
 class RecordSink(Protocol):
     """Where decision records go."""
 
-    def write(self, record: DecisionRecord) -> None:
-        """Takes a record without blocking; never raises into the request."""
+    def append(self, record: DecisionRecord) -> bool:
+        """Takes a record without blocking; never raises. False: it could not be kept."""
 
 
 class Pipeline:
@@ -70,17 +71,17 @@ class Pipeline:
         the work that has not begun.
         """
         policy = self._policies.choose(item.policy_revision)
-        check_item(policy, item)
+        check_context(policy, item.surface, item.context)
         if not self._backend.ready():
             raise Unavailable("the inference server is not ready")
         answers: dict[str, PartAnswer] = {}
         parts = await self._judge_parts(item, deadline_ns, answers)
         _require_scores(parts)
         policy_start_ns = time.monotonic_ns()
-        verdict = evaluate(policy, item, parts)
+        verdict = evaluate(policy, item.surface, item.context, parts)
         end_ns = time.monotonic_ns()
         decision = Decision(
-            decision_id=str(uuid7()),
+            decision_id=str(new_decision_id()),
             item=item,
             verdict=verdict,
             parts=parts,
@@ -91,7 +92,7 @@ class Pipeline:
             server_version=self._server_version,
             decided_at_ns=self._wall_clock_ns(),
         )
-        self._records.write(DecisionRecord.of(decision, answers))
+        self._records.append(record_of(decision, answers))
         return decision
 
     async def _judge_parts(

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from floodgate.config import Caller, Limits
-from floodgate.decision.uuid7 import uuid7
+from floodgate.decision import new_decision_id
 from floodgate.errors import DeadlineExceeded, InvalidRequest
 from floodgate.types import Decision, Item
 from floodgate.v1 import moderation_pb2 as pb
@@ -138,7 +138,7 @@ class ModerationService:
             if stream_ids is not None:
                 _claim(request.request_id, stream_ids)
             elif not known.request_id:
-                known.request_id = str(uuid7())
+                known.request_id = str(new_decision_id())
             try:
                 return await self._judged(request, arrival_ns, remaining_s, known)
             finally:

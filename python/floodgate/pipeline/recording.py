@@ -1,0 +1,47 @@
+"""From a Decision to its record: the same facts, plus what identifies the content without being it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from floodgate.core import PartAnswer
+from floodgate.decision import DecisionRecord, MediaFacts, ModelRecord, part_record, utc_time
+from floodgate.decision import Timings as RecordTimings
+from floodgate.types import Decision
+
+
+def record_of(decision: Decision, answers: Mapping[str, PartAnswer]) -> DecisionRecord:
+    """The record of ``decision``. ``answers`` holds the core's answer for each part id that it took."""
+    item = decision.item
+    timings = decision.timings
+    parts = []
+    for part, result in zip(item.parts, decision.parts, strict=True):
+        answer = answers.get(part.part_id)
+        media = MediaFacts(answer.media_format, answer.width, answer.height) if answer and answer.media_format else None
+        parts.append(part_record(part, result, media))
+    return DecisionRecord(
+        decision_id=decision.decision_id,
+        time=utc_time(decision.decided_at_ns // 1_000_000),
+        server_version=decision.server_version,
+        request_id=item.request_id,
+        content_id=item.content_id,
+        content_version=item.content_version,
+        surface=item.surface,
+        trigger=item.trigger,
+        mode=item.mode,
+        lane=item.lane.name,
+        caller=item.caller,
+        context=item.context,
+        parts=tuple(parts),
+        verdict=decision.verdict,
+        models=tuple(ModelRecord(model.name, int(model.version), model.digest) for model in decision.models),
+        preprocessing_digest=decision.preprocessing_digest,
+        degraded=tuple(f"{d.kind.name}:{name}" for d in decision.degraded for name in d.missing),
+        timings=RecordTimings(
+            queue=timings.queue_us,
+            decode=timings.decode_us,
+            infer=timings.infer_us,
+            policy=timings.policy_us,
+            total=timings.total_us,
+        ),
+    )
