@@ -1,6 +1,4 @@
-"""Triton's side of the toxicity head: byte rows in, scores and known shares out. The arithmetic is in
-word_scores.
-"""
+"""Triton's side of the toxicity head; the arithmetic is in word_scores."""
 
 from pathlib import Path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -110,12 +111,10 @@ def _last_error(stderr: str) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Puts ``data`` at ``path`` so that readers see the old file or the new one, never a part. Raises
-    OSError.
-    """
+    """Puts ``data`` at ``path``: readers see the old file or the new one, never a part. Raises OSError."""
     free = shutil.disk_usage(path.parent).free
     if free < len(data):
-        raise OSError(28, f"{len(data)} bytes to write, {free} free", str(path))
+        raise OSError(errno.ENOSPC, f"{len(data)} bytes to write, {free} free", str(path))
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -222,6 +223,20 @@ def test_a_version_folder_that_cannot_be_written_is_named(repository: Repository
     (repository.root / "words" / "1").write_bytes(b"a file where the folder should be")
     with pytest.raises(ModelError, match="head 'words': cannot write its weights"):
         repository.pull()
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_weights(repository: Repository) -> None:
+    repository.pull()
+    repository.weights.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(WEIGHTS) // 2, before[1]))  # a disk that fills up
+    try:
+        with pytest.raises(ModelError, match="head 'words': cannot write its weights"):
+            repository.pull()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert repository.weights.read_bytes() == b"old"
+    assert [path.name for path in repository.weights.parent.iterdir()] == ["model.bin"]
 
 
 def test_reading_the_repository_needs_no_graph_library(repository: Repository) -> None:
