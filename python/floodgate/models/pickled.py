@@ -34,17 +34,13 @@ _NUMPY_NAMES = frozenset(
 
 
 class Record:
-    """An object of the pickle: the class it claims to be of, what it was built with, and its attributes."""
+    """An object of the pickle: the class that it claims to be of (``origin``), and its attributes."""
 
     origin = ""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.fields: dict[str, Any] = {}
+    fields: dict[str, Any]
 
     def __new__(cls, *_arguments: Any) -> Record:
         record = super().__new__(cls)
-        record.arguments = ()
         record.fields = {}
         return record
 
