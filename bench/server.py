@@ -1,4 +1,4 @@
-"""A whole Floodgate server in a process of its own, for benchmarks to load."""
+"""A whole Floodgate server in a process of its own, for benchmarks and end-to-end tests to talk to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,27 +19,35 @@ from bench.report import ROOT
 
 @dataclass(frozen=True)
 class Server:
-    """``target`` is HOST:PORT of the gRPC service; ``pid`` the Floodgate process, Triton being below it."""
+    """``target`` is HOST:PORT of the gRPC service, ``metrics_url`` that of the metrics; ``pid`` the Floodgate process,
+    Triton being below it; ``decision_log`` its record file; ``process`` for whoever wants to signal it."""
 
     target: str
+    metrics_url: str
     pid: int
+    decision_log: Path
+    process: subprocess.Popen[str]
 
 
 @contextmanager
 def serving(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Starts ``floodgate serve`` on a free port with extra FLOODGATE_* settings; stops it with SIGTERM."""
     with tempfile.TemporaryDirectory(prefix="floodgate-bench-") as scratch:
+        log = Path(scratch) / "decisions.jsonl"
         environment = {
             **os.environ,
             "FLOODGATE_ADDRESS": "127.0.0.1:0",
-            "FLOODGATE_METRICS_ADDRESS": "",
-            "FLOODGATE_DECISION_LOG": str(Path(scratch) / "decisions.jsonl"),
+            "FLOODGATE_METRICS_ADDRESS": "127.0.0.1:0",
+            "FLOODGATE_DECISION_LOG": str(log),
             **(settings or {}),
         }
         command = [str(Path(sys.executable).with_name("floodgate")), "serve"]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         try:
-            yield Server(_wait_until_serving(process), process.pid)
+            target, metrics_url = _wait_until_serving(process)
+            # Whoever reads no further must not block the server on a full pipe.
+            threading.Thread(target=lambda: [None for _ in process.stdout or ()], daemon=True).start()
+            yield Server(target, metrics_url, process.pid, log, process)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -48,12 +57,12 @@ def serving(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
                 process.wait()
 
 
-def _wait_until_serving(process: subprocess.Popen[str]) -> str:
+def _wait_until_serving(process: subprocess.Popen[str]) -> tuple[str, str]:
     assert process.stdout is not None
     said = []
     for line in process.stdout:
         said.append(line)
-        found = re.search(r"serving \S+ on ([\d.:]+)", line)
+        found = re.search(r"serving \S+ on ([\d.:]+); metrics at (\S+)", line)
         if found:
-            return found.group(1)
+            return found.group(1), found.group(2)
     raise RuntimeError("the server did not start:\n" + "".join(said))

@@ -194,8 +194,9 @@ async def _serve(config: Config, examples: Path | None, once: bool) -> int:
         loop.add_signal_handler(number, stop.set)
     async with running(config) as server:
         loop.add_signal_handler(signal.SIGHUP, _reload, server)
-        host = config.address.rpartition(":")[0]
-        metrics = f"; metrics at http://{config.metrics_address}/metrics" if config.metrics_address else ""
+        host = _host(config.address)
+        metrics = f"; metrics at http://{_host(config.metrics_address)}:{server.metrics_port}/metrics"
+        metrics = metrics if server.metrics_port else ""
         say(f"serving floodgate.v1.Moderation on {host}:{server.door.port}{metrics}")
         code = 0
         if examples is not None:
@@ -207,6 +208,10 @@ async def _serve(config: Config, examples: Path | None, once: bool) -> int:
         say("draining: new requests are refused, accepted ones are answered")
     say("stopped")
     return code
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0]
 
 
 def _reload(server: Running) -> None:

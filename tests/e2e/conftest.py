@@ -1,0 +1,45 @@
+"""A real server over the real Triton, in a process of its own, shared by the tests that do not hurt it."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bench.report import ROOT
+from bench.server import Server, serving
+from floodgate import Client
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """f32, so that scores can be held to the packages' own."""
+    with serving({"FLOODGATE_PRECISION": "f32"}) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.target) as one:
+        yield one
+
+
+@pytest.fixture
+def photo() -> bytes:
+    return (ROOT / "examples" / "astronaut.jpg").read_bytes()
+
+
+def metric(server: Server, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that carry ``labels``."""
+    total = 0.0
+    for line in urllib.request.urlopen(server.metrics_url, timeout=10).read().decode().splitlines():
+        if line.startswith((f"{name} ", f"{name}{{")):
+            if all(f'{key}="{value}"' in line for key, value in labels.items()):
+                total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
+@pytest.fixture
+def counter(server: Server) -> Callable[..., float]:
+    return lambda name, **labels: metric(server, name, **labels)
