@@ -1,0 +1,151 @@
+// The scheduler's inside. One lock; each member function's file is named for its step:
+//
+//     scheduler.cc     construction, options, stats            dispatch.cc    expiry, batch rule, closing
+//     generation.cc    configure, retirement, region_lost      completion.cc  take, complete, fail,
+//     quarantine submission.cc    submit, cancel                          answer.cc      the one Done of a
+//     ticket decode_stage.cc  claims and decode workers
+//
+// Members named *_locked need `mu_` held. Nothing slow happens under it: probing, copying, decoding, moving
+// rows and (un)mapping memory are all done without.
+#pragma once
+
+#include <array>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "ensemble.h"
+#include "floodgate/arena.h"
+#include "floodgate/scheduler.h"
+#include "lane_queue.h"
+#include "ticket.h"
+
+namespace floodgate {
+
+// A row being decoded: the job, and where its result belongs.
+struct Claim {
+  struct Place {
+    Ensemble* ensemble = nullptr;
+    std::uint32_t slot = 0;
+    std::uint32_t index = 0;  // of the ensemble in Ticket::ensembles
+  };
+  std::shared_ptr<Ticket> ticket;
+  std::uint32_t row = 0;
+  std::vector<Place> places;
+  std::vector<std::span<std::uint8_t>> regions;  // the rows' memory, one entry a target
+  DecodeJob job;
+};
+
+class Scheduler::Core {
+ public:
+  Core(SchedulerOptions options, std::unique_ptr<Arena> arena, int event_fd);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  Status configure(std::uint64_t generation, std::vector<EnsembleConfig> ensembles);
+  Status submit(const Submission& submission);
+  bool cancel(std::uint64_t ticket);
+  std::vector<Batch> take_batches();
+  Status complete(std::uint64_t batch_id, std::span<const OutputValues> outputs,
+                  std::span<const HeadFailure> failures);
+  Status fail_batch(std::uint64_t batch_id, Code code, const std::string& message);
+  Status quarantine(std::uint64_t batch_id);
+  Status region_lost(std::optional<std::uint64_t> generation);
+  std::vector<Done> poll_done();
+  void drain();
+  [[nodiscard]] int fd() const { return event_fd_; }
+  [[nodiscard]] Stats stats() const;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+  using Batches = std::map<std::uint64_t, std::unique_ptr<BatchRecord>>;
+
+  // submission.cc
+  Status refuse(Status status);
+  Result<std::shared_ptr<Ticket>> expand(const Submission& submission, Generation& generation) const;
+  Status lay_out_text(const Submission& submission, Ticket& ticket) const;
+  Status admit_locked(const Submission& submission, Ticket& ticket);
+
+  // decode_stage.cc
+  void work(std::uint32_t worker, bool live_only);
+  bool claim_locked(bool live_only, Nanos now, Claim& claim);
+  void add_target_locked(Claim& claim, const Ensemble& ensemble, std::uint32_t slot) const;
+  void finish_claim_locked(Claim& claim, const DecodeResult& result, Nanos now);
+  void clear_slot_locked(Ensemble& ensemble, std::uint32_t slot);
+
+  // dispatch.cc
+  void dispatch();
+  void expire_locked(Nanos now);
+  Nanos step(Ensemble& ensemble, Nanos now, Lock& lock);
+  void close_batch(Ensemble& ensemble, const Decision& decision, Nanos now, Lock& lock);
+  [[nodiscard]] Nanos next_ready_locked(const Ensemble& ensemble, Nanos now) const;
+
+  // generation.cc
+  std::vector<std::unique_ptr<Generation>> take_finished_locked();
+  [[nodiscard]] std::vector<Generation*> generations_locked() const;
+
+  // completion.cc
+  Result<Batches::iterator> find_sent_locked(std::uint64_t batch_id);
+  void lose_rows_locked(BatchRecord& record, Code code, const std::string& message);
+  void free_batch_locked(Batches::iterator batch);
+  void forget_open_locked(const BatchRecord& record);
+
+  // answer.cc
+  void score_locked(const BatchRow& row, RowScores scores);
+  void miss_locked(const std::shared_ptr<Ticket>& ticket, Cell& cell, const Ensemble& ensemble,
+                   const std::string& reason);
+  void close_cell_locked(const std::shared_ptr<Ticket>& ticket);
+  void answer_locked(const std::shared_ptr<Ticket>& ticket, Code code, std::string message);
+  void signal_locked();
+  void wake_dispatcher_locked();
+
+  // Constant after construction.
+  const SchedulerOptions options_;
+  const int event_fd_;
+  const std::unique_ptr<Arena> arena_;  // has its own lock
+
+  mutable std::mutex mu_;
+  std::condition_variable work_cv_;      // a worker may find a ticket with room
+  std::condition_variable dispatch_cv_;  // `dirty_` or `stopping_` was set
+
+  // Guarded by mu_.
+  bool stopping_ = false;
+  bool draining_ = false;
+  bool dirty_ = false;      // something the dispatcher looks at has changed
+  bool signalled_ = false;  // the eventfd is readable
+  std::uint64_t last_generation_ = 0;
+  std::uint64_t next_serial_ = 1;
+  std::uint64_t next_batch_ = 1;
+  std::uint64_t admitting_rows_ = 0;  // of tickets being copied
+  double decode_ratio_ = 1.0;         // measured decode time over the probe's estimate, smoothed
+  std::vector<std::unique_ptr<Generation>> generations_;  // oldest first; the last one takes tickets
+  std::unordered_map<std::uint64_t, std::shared_ptr<Ticket>>
+      tickets_;  // open, by the caller's id; null: admitting
+  std::map<Ticket::Urgency, std::shared_ptr<Ticket>> deadlines_;
+  LaneQueue queue_;
+  Batches batches_;                    // closed, in flight, quarantined
+  std::deque<std::uint64_t> to_take_;  // closed
+  std::vector<Done> done_;
+  std::vector<Nanos> worker_free_ns_;  // when each worker should be done; 0: idle
+  Counters counters_;
+
+  // Started last, joined first.
+  std::vector<std::thread> threads_;
+};
+
+// Every head of the ensemble is missing for `reason`.
+RowScores all_missing(const std::shared_ptr<const EnsembleConfig>& config, const std::string& reason);
+
+// "unavailable", "overloaded", "deadline" or "failed".
+std::string missing_reason(Code code);
+
+}  // namespace floodgate

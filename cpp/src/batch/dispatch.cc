@@ -1,0 +1,205 @@
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <utility>
+
+#include "core.h"
+
+namespace floodgate {
+namespace {
+
+std::chrono::steady_clock::time_point at(Nanos time) {
+  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(time));
+}
+
+// Slots of the chosen rows in the order they will lie in the batch. In place, a row moves only into a hole.
+std::vector<std::uint32_t> fill_holes(std::vector<std::uint32_t> chosen) {
+  std::ranges::sort(chosen);
+  std::vector<std::uint32_t> order(chosen.size());
+  std::size_t last = chosen.size();
+  std::size_t next = 0;
+  for (std::uint32_t place = 0; place < order.size(); ++place) {
+    order[place] = chosen[next] == place ? chosen[next++] : chosen[--last];
+  }
+  return order;
+}
+
+}  // namespace
+
+void Scheduler::Core::wake_dispatcher_locked() {
+  if (dirty_) return;
+  dirty_ = true;
+  dispatch_cv_.notify_one();
+}
+
+void Scheduler::Core::dispatch() {
+  Lock lock(mu_);
+  while (!stopping_) {
+    dirty_ = false;
+    const Nanos now = monotonic_now();
+    expire_locked(now);
+    Nanos wake = deadlines_.empty() ? kNever : deadlines_.begin()->first.first;
+    // Only this thread destroys generations, so the pointers outlive the steps that let go of the lock.
+    for (const Generation* generation : generations_locked()) {
+      for (const auto& ensemble : generation->ensembles) wake = std::min(wake, step(*ensemble, now, lock));
+    }
+    if (auto finished = take_finished_locked(); !finished.empty()) {
+      lock.unlock();
+      finished.clear();
+      lock.lock();
+    }
+    const auto changed = [this] { return dirty_ || stopping_; };
+    if (wake == kNever) {
+      dispatch_cv_.wait(lock, changed);
+    } else {
+      dispatch_cv_.wait_until(lock, at(wake), changed);
+    }
+  }
+}
+
+void Scheduler::Core::expire_locked(Nanos now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first.first <= now) {
+    const std::shared_ptr<Ticket> ticket = deadlines_.begin()->second;
+    answer_locked(ticket, Code::kDeadlineExceeded, "the deadline has passed");
+  }
+}
+
+Nanos Scheduler::Core::next_ready_locked(const Ensemble& ensemble, Nanos now) const {
+  Nanos next = kNever;
+  for (const Slot& slot : ensemble.slots) {
+    if (slot.state == SlotState::kDecoding) next = std::min(next, slot.when_ns);
+  }
+  if (!ensemble.has_room()) return next;
+  const Ticket* queued = queue_.first_for(ensemble);
+  if (queued == nullptr) return next;
+  const Nanos worker = std::max(now, *std::ranges::min_element(worker_free_ns_));
+  const auto cost = static_cast<Nanos>(static_cast<double>(queued->info.decode_cost_ns) * decode_ratio_);
+  // A row that costs nothing to lay out is still not there yet.
+  return std::min(next, worker + std::max<Nanos>(cost, kMicrosecond));
+}
+
+Nanos Scheduler::Core::step(Ensemble& ensemble, Nanos now, Lock& lock) {
+  if (ensemble.ready == 0) return kNever;
+  if (ensemble.closing) {
+    if (ensemble.decoding > 0) return kNever;
+    if (ensemble.open.size() < ensemble.config->credit) {
+      close_batch(ensemble, {Action::kCut, kNever, ensemble.ready, 0}, now, lock);
+    }
+    return kNever;
+  }
+  std::vector<Nanos> deadlines;
+  QueueSummary summary;
+  for (const Slot& slot : ensemble.slots) {
+    if (slot.state != SlotState::kReady) continue;
+    deadlines.push_back(slot.ticket->deadline_ns);
+    summary.oldest_ready_ns = std::min(summary.oldest_ready_ns, slot.when_ns);
+  }
+  std::ranges::sort(deadlines);
+  summary.ready_deadlines = deadlines;
+  summary.capacity = ensemble.pool->max_rows();
+  summary.in_flight = static_cast<std::uint32_t>(ensemble.open.size());
+  summary.credit = ensemble.config->credit;
+  summary.next_ready_ns = next_ready_locked(ensemble, now);
+  summary.device_free_ns = ensemble.last_answer_ns;
+  for (const BatchRecord* record : ensemble.open) {
+    summary.device_free_ns = std::max(summary.device_free_ns, record->started_ns) +
+                             ensemble.fit.model().service_ns(static_cast<std::uint32_t>(record->rows.size()));
+  }
+  const Decision decision = decide(summary, ensemble.fit.model(), now);
+  switch (decision.action) {
+    case Action::kWait:
+      return decision.until_ns;
+    case Action::kDrop:
+      // An earlier ensemble's step took long enough for rows to die; the next round expires them.
+      return now;
+    case Action::kCut:
+      close_batch(ensemble, decision, now, lock);
+      return kNever;
+  }
+  return kNever;
+}
+
+void Scheduler::Core::close_batch(Ensemble& ensemble, const Decision& decision, Nanos now, Lock& lock) {
+  std::vector<std::uint32_t> ready;
+  for (std::uint32_t i = 0; i < ensemble.slots.size(); ++i) {
+    if (ensemble.slots[i].state == SlotState::kReady) ready.push_back(i);
+  }
+  std::ranges::sort(ready, {}, [&](std::uint32_t i) { return ensemble.slots[i].ticket->urgency(); });
+  std::ranges::rotate(ready, ready.begin() + decision.first);
+  std::vector<std::uint32_t> chosen(ready.begin(), ready.begin() + decision.rows);
+
+  const std::uint32_t from = *ensemble.filling;
+  std::uint32_t to = from;
+  if (chosen.size() < ready.size() || ensemble.decoding > 0) {
+    // Neighbours stay behind: a batch never waits for someone else's decode, so its rows move to a spare
+    // buffer.
+    if (const auto spare = ensemble.pool->begin_filling()) {
+      to = *spare;
+    } else if (ensemble.decoding > 0) {
+      ensemble.closing = true;
+      return;
+    } else {
+      chosen = ready;
+    }
+  }
+  const bool in_place = to == from;
+  const bool text = ensemble.config->modality == Modality::kText;
+  if (text) {
+    std::ranges::sort(chosen);
+  } else if (in_place) {
+    chosen = fill_holes(std::move(chosen));
+  }
+
+  auto record = std::make_unique<BatchRecord>();
+  record->id = next_batch_++;
+  record->ensemble = &ensemble;
+  record->buffer = to;
+  record->started_ns = now;
+  std::int64_t longest = 0;
+  for (const std::uint32_t i : chosen) {
+    Slot& slot = ensemble.slots[i];
+    const TicketRow& row = slot.ticket->rows[slot.row];
+    longest = std::max<std::int64_t>(longest, row.span.end - row.span.start);
+    record->rows.push_back({slot.ticket, slot.row, slot.index});
+    record->rows.back().cell().state = CellState::kBatched;
+    slot.state = SlotState::kMoving;
+    --ensemble.ready;
+    ++ensemble.moving;
+  }
+  if (text) {
+    record->row_length =
+        bucket_for(std::get<TextView>(ensemble.config->tensors.front().view).buckets, longest);
+  }
+  (void)ensemble.pool->move(to, BufferState::kSealing);
+  if (in_place) {
+    for (Slot& slot : ensemble.slots) slot = {};
+    ensemble.moving = 0;
+    ensemble.filling.reset();
+    ensemble.closing = false;
+  } else {
+    counters_.rows_moved += chosen.size();
+  }
+  ++ensemble.generation->open_batches;
+  ensemble.open.push_back(record.get());
+  const std::uint64_t id = record->id;
+  const std::int64_t row_length = record->row_length;
+  batches_.emplace(id, std::move(record));
+  work_cv_.notify_all();
+
+  // Both buffers are the dispatcher's: the target is nobody else's, and moving rows are not given out.
+  lock.unlock();
+  ensemble.pool->gather(from, chosen, to, row_length);
+  lock.lock();
+
+  if (!in_place) {
+    for (const std::uint32_t i : chosen) clear_slot_locked(ensemble, i);
+  }
+  (void)ensemble.pool->move(to, BufferState::kSealed);
+  ++counters_.batches;
+  counters_.rows_batched += chosen.size();
+  to_take_.push_back(id);
+  dirty_ = true;
+  signal_locked();
+}
+
+}  // namespace floodgate

@@ -1,0 +1,143 @@
+#include "floodgate/scheduler.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core.h"
+
+namespace floodgate {
+namespace {
+
+Status invalid(const std::string& message) { return Status(Code::kInvalidArgument, message); }
+
+Status check(const SchedulerOptions& options) {
+  for (const std::uint32_t weight : options.lane_weights) {
+    if (weight == 0) return invalid("lane_weights: every weight must be at least 1");
+  }
+  if (options.decode_workers < 1 || options.decode_workers > 256) {
+    return invalid("decode_workers must be from 1 to 256, not " + std::to_string(options.decode_workers));
+  }
+  if (options.arena_bytes == 0) return invalid("arena_bytes must be at least 1");
+  if (options.max_queue_rows == 0) return invalid("max_queue_rows must be at least 1");
+  if (!(options.live_reserve >= 0 && options.live_reserve < 1)) {
+    return invalid("live_reserve must be at least 0 and below 1");
+  }
+  if (options.quarantine_cap == 0) return invalid("quarantine_cap must be at least 1");
+  if (options.max_text_bytes == 0 || options.max_text_bytes > UINT32_MAX) {
+    return invalid("max_text_bytes must be from 1 to 4294967295");
+  }
+  if (!(options.initial_model.fixed_ns >= 0 && options.initial_model.per_row_ns >= 0)) {
+    return invalid("initial_model: both terms must be at least 0");
+  }
+  return {};
+}
+
+}  // namespace
+
+Scheduler::Scheduler(std::unique_ptr<Core> core) : core_(std::move(core)) {}
+Scheduler::~Scheduler() = default;
+
+Result<std::unique_ptr<Scheduler>> Scheduler::create(SchedulerOptions options) {
+  if (Status checked = check(options); !checked.ok()) return checked;
+  if (!options.probe) options.probe = probe;
+  if (!options.decode) options.decode = decode_and_render;
+  auto arena = Arena::create(options.arena_bytes);
+  if (!arena.ok()) return arena.status();
+  const int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (event_fd < 0) {
+    return Status(Code::kUnavailable, std::string("cannot create an eventfd: ") + std::strerror(errno));
+  }
+  auto core = std::make_unique<Core>(std::move(options), std::move(arena).value(), event_fd);
+  return std::unique_ptr<Scheduler>(new Scheduler(std::move(core)));
+}
+
+Status Scheduler::configure(std::uint64_t generation, std::vector<EnsembleConfig> ensembles) {
+  return core_->configure(generation, std::move(ensembles));
+}
+Status Scheduler::submit(const Submission& submission) { return core_->submit(submission); }
+bool Scheduler::cancel(std::uint64_t ticket) { return core_->cancel(ticket); }
+std::vector<Batch> Scheduler::take_batches() { return core_->take_batches(); }
+Status Scheduler::complete(std::uint64_t batch_id, std::span<const OutputValues> outputs,
+                           std::span<const HeadFailure> failures) {
+  return core_->complete(batch_id, outputs, failures);
+}
+Status Scheduler::fail_batch(std::uint64_t batch_id, Code code, const std::string& message) {
+  return core_->fail_batch(batch_id, code, message);
+}
+Status Scheduler::quarantine(std::uint64_t batch_id) { return core_->quarantine(batch_id); }
+Status Scheduler::region_lost(std::optional<std::uint64_t> generation) {
+  return core_->region_lost(generation);
+}
+std::vector<Done> Scheduler::poll_done() { return core_->poll_done(); }
+void Scheduler::drain() { core_->drain(); }
+int Scheduler::fd() const { return core_->fd(); }
+Stats Scheduler::stats() const { return core_->stats(); }
+
+Scheduler::Core::Core(SchedulerOptions options, std::unique_ptr<Arena> arena, int event_fd)
+    : options_(std::move(options)),
+      event_fd_(event_fd),
+      arena_(std::move(arena)),
+      queue_(options_.lane_weights),
+      worker_free_ns_(options_.decode_workers, 0) {
+  constexpr std::uint32_t kEnoughToReserve = 3;
+  threads_.emplace_back([this] { dispatch(); });
+  for (std::uint32_t worker = 0; worker < options_.decode_workers; ++worker) {
+    const bool live_only = worker == 0 && options_.decode_workers >= kEnoughToReserve;
+    threads_.emplace_back([this, worker, live_only] { work(worker, live_only); });
+  }
+}
+
+Scheduler::Core::~Core() {
+  {
+    const std::lock_guard lock(mu_);
+    stopping_ = true;
+  }
+  work_cv_.notify_all();
+  dispatch_cv_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+  close(event_fd_);
+}
+
+void Scheduler::Core::drain() {
+  const std::lock_guard lock(mu_);
+  draining_ = true;
+}
+
+Stats Scheduler::Core::stats() const {
+  Stats stats;
+  const std::lock_guard lock(mu_);
+  stats.counters = counters_;
+  for (const Lane lane : {Lane::kStandard, Lane::kLive, Lane::kBulk}) {
+    stats.queued_rows[lane_index(lane)] = queue_.rows(lane);
+  }
+  stats.open_tickets = tickets_.size();
+  stats.arena_used_bytes = arena_->used_bytes();
+  stats.arena_free_bytes = arena_->capacity_bytes() - stats.arena_used_bytes;
+  std::size_t unanswered = 0;
+  for (const auto& generation : generations_) {
+    for (const auto& ensemble : generation->ensembles) {
+      unanswered += ensemble->open.size();
+      EnsembleStats each;
+      each.generation = generation->number;
+      each.ensemble = ensemble->config->name;
+      each.retired = generation->retired;
+      for (std::size_t state = 0; state < kBufferStates; ++state) {
+        each.buffers[state] = ensemble->pool->count(static_cast<BufferState>(state));
+      }
+      each.ready_rows = ensemble->ready;
+      each.decoding_rows = ensemble->decoding;
+      each.model = ensemble->fit.model();
+      stats.ensembles.push_back(std::move(each));
+    }
+  }
+  stats.draining = draining_;
+  stats.drained = draining_ && tickets_.empty() && unanswered == 0;
+  return stats;
+}
+
+}  // namespace floodgate

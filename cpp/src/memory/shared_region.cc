@@ -1,0 +1,86 @@
+#include "floodgate/shared_region.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace floodgate {
+namespace {
+
+std::string reason(int error) { return std::strerror(error); }
+
+}  // namespace
+
+Result<std::shared_ptr<SharedRegion>> SharedRegion::map(std::string key, int fd, std::size_t bytes) {
+  const int full = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  void* base = full == 0 ? mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+  if (base == MAP_FAILED) {
+    const int error = full != 0 ? full : errno;
+    if (!key.empty()) shm_unlink(key.c_str());
+    close(fd);
+    return Status(Code::kUnavailable,
+                  "cannot reserve " + std::to_string(bytes) + " bytes of shared memory: " + reason(error));
+  }
+  return std::shared_ptr<SharedRegion>(
+      new SharedRegion(std::move(key), fd, static_cast<std::uint8_t*>(base), bytes));
+}
+
+Result<std::shared_ptr<SharedRegion>> SharedRegion::anonymous(std::size_t bytes) {
+  if (bytes == 0) return Status(Code::kInvalidArgument, "a shared region needs at least one byte");
+  const int fd = memfd_create("floodgate-arena", MFD_CLOEXEC);
+  if (fd < 0) return Status(Code::kUnavailable, "cannot create shared memory: " + reason(errno));
+  return map("", fd, bytes);
+}
+
+Result<std::shared_ptr<SharedRegion>> SharedRegion::named(std::string key, std::size_t bytes) {
+  if (bytes == 0) return Status(Code::kInvalidArgument, "a shared region needs at least one byte");
+  if (key.size() < 2 || key[0] != '/' || key.find('/', 1) != std::string::npos) {
+    return Status(Code::kInvalidArgument, "a region's key is a slash and a name");
+  }
+  // Between the creation and the lock a sweep may take the new file for a stale one; a link count of zero
+  // tells, and the name is simply taken again.
+  for (int attempt = 0; attempt < 16; ++attempt) {
+    const int fd = shm_open(key.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0) {
+      if (errno == EEXIST) return Status(Code::kInvalidArgument, "the region " + key + " exists already");
+      return Status(Code::kUnavailable, "cannot create shared memory: " + reason(errno));
+    }
+    struct stat info {};
+    if (flock(fd, LOCK_SH | LOCK_NB) == 0 && fstat(fd, &info) == 0 && info.st_nlink > 0) {
+      return map(std::move(key), fd, bytes);
+    }
+    close(fd);
+  }
+  return Status(Code::kUnavailable, "cannot keep the shared memory region " + key);
+}
+
+SharedRegion::~SharedRegion() {
+  munmap(base_, size_);
+  if (!key_.empty()) shm_unlink(key_.c_str());
+  close(fd_);
+}
+
+std::size_t sweep_stale_regions(std::string_view prefix) {
+  DIR* directory = opendir("/dev/shm");
+  if (directory == nullptr) return 0;
+  std::size_t removed = 0;
+  while (const dirent* entry = readdir(directory)) {
+    const std::string_view name = entry->d_name;
+    if (prefix.empty() || !name.starts_with(prefix)) continue;
+    const std::string key = "/" + std::string(name);
+    const int fd = shm_open(key.c_str(), O_RDWR, 0);
+    if (fd < 0) continue;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && shm_unlink(key.c_str()) == 0) ++removed;
+    close(fd);
+  }
+  closedir(directory);
+  return removed;
+}
+
+}  // namespace floodgate
