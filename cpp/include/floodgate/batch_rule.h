@@ -78,7 +78,7 @@ inline constexpr Nanos kHandOverNs = 500 * kMicrosecond;
 // In this order:
 //  - rows already dead are dropped;
 //  - nothing ready, or no credit: wait (for the summary to change, or the next row to die);
-//  - a full buffer: cut;
+//  - a full buffer, or as many rows as the earliest deadline allows: cut;
 //  - rows that no batch can serve in time bind nothing: they ride along where there is room;
 //  - an idle device goes at once, unless a row is due before `a` has passed since the oldest row became ready
 //  (it

@@ -52,9 +52,8 @@ Decision decide(const QueueSummary& queue, const ServiceModel& model, Nanos now)
     if (due && in_time && queue.next_ready_ns < patience) return wait_until(queue.next_ready_ns);
     return cut;
   }
-  const Nanos latest_start =
-      earliest == kNever ? kNever : earliest - model.service_ns(std::min(ready + 1, queue.capacity));
-  const Nanos hold = std::min(queue.device_free_ns - kHandOverNs, latest_start);
+  // Another row still fits a start at device_free_ns, so holding until then costs no deadline.
+  const Nanos hold = queue.device_free_ns - kHandOverNs;
   return hold > now ? wait_until(hold) : cut;
 }
 

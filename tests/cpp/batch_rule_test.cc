@@ -1,0 +1,215 @@
+#include "floodgate/batch_rule.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace floodgate {
+namespace {
+
+constexpr Nanos kMs = kMillisecond;
+constexpr Nanos kNow = 1000 * kMs;
+constexpr ServiceModel kModel{2e6, 3e6};  // L(n) = 2 ms + 3 ms * n
+
+struct Case {
+  std::string name;
+  std::vector<Nanos> deadlines;  // ms from now
+  std::uint32_t capacity = 8;
+  std::uint32_t in_flight = 0;
+  std::uint32_t credit = 2;
+  Nanos oldest_ready = 0;  // ms from now
+  Nanos next_ready = kNever;
+  Nanos device_free = 0;
+  Decision expected;
+};
+
+constexpr Decision wait(Nanos until_us) {
+  return {Action::kWait, until_us == kNever ? kNever : kNow + until_us * kMicrosecond, 0, 0};
+}
+constexpr Decision cut(std::uint32_t rows, std::uint32_t first = 0) {
+  return {Action::kCut, kNever, rows, first};
+}
+
+TEST(BatchRule, DecidesAsDocumented) {
+  const Case cases[] = {
+      {.name = "nothing ready", .deadlines = {}, .expected = wait(kNever)},
+      {.name = "idle device goes at once", .deadlines = {100}, .expected = cut(1)},
+      {.name = "dead rows are dropped", .deadlines = {-5, 0, 10}, .expected = {Action::kDrop, kNever, 2, 0}},
+      {.name = "no credit waits for the next death",
+       .deadlines = {30, 50},
+       .in_flight = 2,
+       .expected = wait(30'000)},
+      {.name = "a full buffer is cut",
+       .deadlines = {100, 100},
+       .capacity = 2,
+       .in_flight = 1,
+       .device_free = 90,
+       .expected = cut(2)},
+      {.name = "a row due within a is worth the wait",
+       .deadlines = {100},
+       .next_ready = 1,
+       .expected = wait(1'000)},
+      {.name = "a row due later than a is not", .deadlines = {100}, .next_ready = 2, .expected = cut(1)},
+      {.name = "an overdue row is not waited for", .deadlines = {100}, .next_ready = 0, .expected = cut(1)},
+      {.name = "patience runs from the oldest row",
+       .deadlines = {100, 100},
+       .oldest_ready = -1,
+       .next_ready = 1,
+       .expected = cut(2)},
+      {.name = "no wait that breaks the deadline", .deadlines = {8}, .next_ready = 1, .expected = cut(1)},
+      {.name = "a wait that just meets the deadline",
+       .deadlines = {9},
+       .next_ready = 1,
+       .expected = wait(1'000)},
+      {.name = "the most rows that meet the deadline", .deadlines = {11, 50, 50, 50, 50}, .expected = cut(3)},
+      {.name = "hopeless rows bind nothing and ride along", .deadlines = {1, 50, 50}, .expected = cut(3, 1)},
+      {.name = "hopeless rows go last when room is short", .deadlines = {1, 8, 9}, .expected = cut(2, 1)},
+      {.name = "only hopeless rows go all the same", .deadlines = {1, 2}, .expected = cut(2)},
+      {.name = "busy device: hold until just before it is free",
+       .deadlines = {100},
+       .in_flight = 1,
+       .device_free = 20,
+       .expected = wait(19'500)},
+      {.name = "busy device: no hold when the deadline allows no more rows",
+       .deadlines = {32},
+       .in_flight = 1,
+       .device_free = 26,
+       .expected = cut(1)},
+      {.name = "busy device about to be free",
+       .deadlines = {100},
+       .in_flight = 1,
+       .device_free = 0,
+       .expected = cut(1)},
+      {.name = "busy device late against its prediction",
+       .deadlines = {100},
+       .in_flight = 1,
+       .device_free = -7,
+       .expected = cut(1)},
+      {.name = "no deadline at all", .deadlines = {kNever, kNever}, .expected = cut(2)},
+  };
+  for (const Case& each : cases) {
+    std::vector<Nanos> deadlines;
+    const auto at = [](Nanos ms) { return ms == kNever ? kNever : kNow + ms * kMs; };
+    std::ranges::transform(each.deadlines, std::back_inserter(deadlines), at);
+    const QueueSummary queue{deadlines,           each.capacity,         each.in_flight,
+                             each.credit,         at(each.oldest_ready), at(each.next_ready),
+                             at(each.device_free)};
+    EXPECT_EQ(decide(queue, kModel, kNow), each.expected) << each.name;
+  }
+}
+
+TEST(BatchRule, HoldsItsPromisesEverywhere) {
+  std::mt19937_64 random(11);
+  const auto pick = [&](Nanos low, Nanos high) {
+    return low + static_cast<Nanos>(random() % static_cast<std::uint64_t>(high - low + 1));
+  };
+  for (int round = 0; round < 200'000; ++round) {
+    const auto capacity = static_cast<std::uint32_t>(pick(1, 16));
+    std::vector<Nanos> deadlines(static_cast<std::size_t>(pick(0, capacity)));
+    for (Nanos& deadline : deadlines) deadline = pick(0, 20) == 0 ? kNever : kNow + pick(-2 * kMs, 60 * kMs);
+    std::ranges::sort(deadlines);
+    const ServiceModel model{static_cast<double>(pick(0, 5 * kMs)), static_cast<double>(pick(0, 5 * kMs))};
+    QueueSummary queue{deadlines, capacity, static_cast<std::uint32_t>(pick(0, 3)),
+                       static_cast<std::uint32_t>(pick(1, 3))};
+    queue.oldest_ready_ns = kNow - pick(0, 5 * kMs);
+    queue.next_ready_ns = pick(0, 1) == 0 ? kNever : kNow + pick(-kMs, 10 * kMs);
+    queue.device_free_ns = kNow + pick(-5 * kMs, 40 * kMs);
+    const Decision decision = decide(queue, model, kNow);
+
+    const auto ready = static_cast<std::uint32_t>(deadlines.size());
+    ASSERT_EQ(decision, decide(queue, model, kNow)) << "pure";
+    const auto dead = static_cast<std::uint32_t>(
+        std::ranges::count_if(deadlines, [](Nanos deadline) { return deadline <= kNow; }));
+    if (decision.action == Action::kDrop) {
+      ASSERT_EQ(decision.rows, dead);
+      continue;
+    }
+    ASSERT_EQ(dead, 0u);
+    if (decision.action == Action::kWait) {
+      ASSERT_GT(decision.until_ns, kNow) << "a wait makes progress";
+      if (ready == 0) continue;
+      ASSERT_TRUE(ready < capacity || queue.in_flight >= queue.credit);
+      if (queue.in_flight >= queue.credit) {
+        ASSERT_EQ(decision.until_ns, deadlines.front());
+        continue;
+      }
+      // Waiting never costs a row that going now would have served.
+      const Nanos start = queue.in_flight == 0 ? kNow : std::max(kNow, queue.device_free_ns);
+      const Nanos later = queue.in_flight == 0 ? decision.until_ns : std::max(decision.until_ns, start);
+      for (const Nanos deadline : deadlines) {
+        if (start + model.service_ns(ready) > deadline) continue;
+        ASSERT_LE(later + model.service_ns(ready), deadline);
+      }
+      continue;
+    }
+    ASSERT_LT(queue.in_flight, queue.credit);
+    ASSERT_GE(decision.rows, 1u);
+    ASSERT_LE(decision.rows, ready);
+    ASSERT_LT(decision.first, ready);
+    const Nanos start = queue.in_flight == 0 ? kNow : std::max(kNow, queue.device_free_ns);
+    const Nanos earliest = deadlines[decision.first];
+    if (earliest != kNever && start + model.service_ns(1) <= earliest) {
+      ASSERT_LE(start + model.service_ns(decision.rows), earliest);
+      if (decision.rows < ready) {
+        ASSERT_GT(start + model.service_ns(decision.rows + 1), earliest) << "the most";
+      }
+    }
+  }
+}
+
+TEST(ServiceFit, FindsTheLineThroughNoise) {
+  std::mt19937 random(3);
+  ServiceFit fit;
+  for (int i = 0; i < 400; ++i) {
+    const std::uint32_t rows = 1 + random() % 16;
+    const double noise = 0.95 + 0.1 * (random() % 1000) / 1000.0;
+    fit.observe(rows, static_cast<Nanos>((4e6 + 1e6 * rows) * noise));
+  }
+  EXPECT_NEAR(fit.model().fixed_ns, 4e6, 0.8e6);
+  EXPECT_NEAR(fit.model().per_row_ns, 1e6, 0.1e6);
+}
+
+TEST(ServiceFit, AnOutlierMovesItOnlyABitAndItForgets) {
+  ServiceFit fit;
+  for (int i = 0; i < 100; ++i) fit.observe(static_cast<std::uint32_t>(1 + i % 8), (2 + 1 + i % 8) * kMs);
+  const Nanos before = fit.model().service_ns(4);
+  fit.observe(4, 60 * kSecond);
+  EXPECT_LT(fit.model().service_ns(4), 2 * before);
+  for (int i = 0; i < 200; ++i) fit.observe(static_cast<std::uint32_t>(1 + i % 8), (2 + 1 + i % 8) * kMs);
+  EXPECT_NEAR(static_cast<double>(fit.model().service_ns(4)), static_cast<double>(before), 0.02 * before);
+}
+
+TEST(ServiceFit, FollowsADeviceThatBecameSlower) {
+  ServiceFit fit;
+  for (int i = 0; i < 100; ++i) fit.observe(static_cast<std::uint32_t>(1 + i % 8), (1 + i % 8) * kMs);
+  for (int i = 0; i < 200; ++i) fit.observe(static_cast<std::uint32_t>(1 + i % 8), 50 * (1 + i % 8) * kMs);
+  EXPECT_NEAR(static_cast<double>(fit.model().service_ns(4)), 200e6, 20e6);
+}
+
+TEST(ServiceFit, OneSizeScalesBothTermsAndNeverBreaks) {
+  ServiceFit fit(ServiceModel{2e6, 3e6});
+  for (int i = 0; i < 100; ++i) fit.observe(6, 40 * kMs);
+  EXPECT_NEAR(static_cast<double>(fit.model().service_ns(6)), 40e6, 1e6);
+  EXPECT_NEAR(fit.model().fixed_ns / fit.model().per_row_ns, 2.0 / 3.0, 1e-6);
+}
+
+TEST(ServiceFit, TermsStayFiniteAndAtLeastZero) {
+  std::mt19937_64 random(5);
+  for (int round = 0; round < 200; ++round) {
+    ServiceFit fit(ServiceModel{static_cast<double>(random() % 2), 0});
+    for (int i = 0; i < 200; ++i) {
+      fit.observe(static_cast<std::uint32_t>(random() % 20),
+                  static_cast<Nanos>(random() % (1ULL << (random() % 40))) - 1);
+      ASSERT_TRUE(std::isfinite(fit.model().fixed_ns) && std::isfinite(fit.model().per_row_ns));
+      ASSERT_GE(fit.model().fixed_ns, 0);
+      ASSERT_GE(fit.model().per_row_ns, 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace floodgate
