@@ -80,11 +80,9 @@ inline constexpr Nanos kHandOverNs = 500 * kMicrosecond;
 //  - nothing ready, or no credit: wait (for the summary to change, or the next row to die);
 //  - a full buffer, or as many rows as the earliest deadline allows: cut;
 //  - rows that no batch can serve in time bind nothing: they ride along where there is room;
-//  - an idle device goes at once, unless a row is due before `a` has passed since the oldest row became ready
-//  (it
-//    would cost its own `a` otherwise) and the earliest deadline can still be met with it on board;
-//  - a busy device: hold until just before it comes free, or the latest start that meets the earliest
-//  deadline;
+//  - an idle device goes at once, unless a row is due before `a` has passed since the oldest row became
+//    ready (it would cost its own `a` otherwise) and the earliest deadline can still be met with it on board;
+//  - a busy device: hold until just before it comes free;
 //  - a cut takes the most rows that still meet the earliest deadline that can be met.
 // REQUIRES: capacity >= 1, ready_deadlines ascending and no longer than capacity.
 Decision decide(const QueueSummary& queue, const ServiceModel& model, Nanos now);
