@@ -58,7 +58,14 @@ void filter_column(const std::uint8_t* const* rows, const std::int32_t* weights,
   for (std::int32_t x = 0; x < bytes; ++x) out[x] = to_byte(sums[x]);
 }
 
+// Grows to what its thread needs and stays, up to a bound that ordinary views never reach.
 struct Scratch {
+  static constexpr std::size_t kKeptBytes = 16U << 20;
+
+  void release_excess() {
+    if (ring.capacity() + out.capacity() > kKeptBytes) *this = Scratch();
+  }
+
   std::vector<std::uint8_t> ring;
   std::vector<std::uint8_t> out;
   std::vector<std::uint8_t> narrow;
@@ -202,6 +209,7 @@ void resample(const Picture& picture, const Placement& placement, Filter filter,
   } else {
     horizontal_then_vertical(work);
   }
+  scratch.release_excess();
 }
 
 }  // namespace floodgate
