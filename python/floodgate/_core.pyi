@@ -136,7 +136,8 @@ def render_view(data: bytes, view: ImageView, limits: MediaLimits = ...) -> byte
     """Decode a picture and render one view: exactly the uint8 pixels that a head sees.
 
     Returns ``view.row_bytes`` bytes, shaped (out_height, out_width, 3) for "nhwc" and
-    (3, out_height, out_width) for "nchw". Raises what ``probe`` raises, for pixels as well as headers, and Overloaded without memory.
+    (3, out_height, out_width) for "nchw". Raises what ``probe`` raises, for pixels as well as headers, and
+    Overloaded without memory.
     """
 
 def codecs() -> dict[str, str]:
