@@ -1,4 +1,5 @@
-// Separable resampling of 8-bit RGB: one pass, rounded to 8 bits, then the other, in the order that Pillow chooses.
+// Separable resampling of 8-bit RGB: one pass, rounded to 8 bits, then the other, in the order that Pillow
+// chooses.
 //
 // This is the readable reference that any faster version is held to, bit for bit. Thread rule: stateless;
 // scratch is thread-local.
