@@ -92,7 +92,7 @@ def did_you_mean(word: str, known: Iterable[str], *, what: str = "") -> str:
     if near:
         return f"did you mean '{near[0]}'?"
     if not candidates:
-        return f"there are no {what}" if what else ""
+        return ""
     if len(candidates) <= 12:
         return f"{what or 'known'}: {', '.join(candidates)}"
     return f"{what or 'known'}: {', '.join(candidates[:12])}, … ({len(candidates)} in all)"
@@ -119,8 +119,13 @@ class DiagnosticLog:
             self._diagnostics.append(diagnostic)
 
     @property
+    def errors(self) -> int:
+        """How many errors there are so far."""
+        return sum(entry.severity is Severity.ERROR for entry in self._diagnostics)
+
+    @property
     def failed(self) -> bool:
-        return any(entry.severity is Severity.ERROR for entry in self._diagnostics)
+        return self.errors > 0
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:

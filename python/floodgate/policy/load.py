@@ -28,7 +28,7 @@ from floodgate.policy.label import (
 )
 from floodgate.policy.outcome import JUDGED_ROLES, OutcomeReader, RuleNames
 from floodgate.policy.reader import Fields, read_identifier, read_mapping
-from floodgate.policy.scope import EVERYWHERE, Axes, Selector, build_axes, read_selector
+from floodgate.policy.scope import EVERYWHERE, Selector, build_axes, read_selector
 from floodgate.policy.taxonomy import Taxonomy, read_taxonomy
 from floodgate.types import PolicyId
 
@@ -132,6 +132,8 @@ class _PolicyReader:
     def read(self, taxonomy_document: Document) -> CompiledPolicy | None:
         required = ("policy", "revision", "guidelines", "defaults", "labels")
         fields = Fields(self._document.root, self._log, "a policy", _KEYS, required=required)
+        name, revision = fields.text("policy") or "", fields.text("revision") or ""
+        guidelines = fields.text("guidelines") or ""
         signals = self._signals(fields)
         defaults = self._defaults(fields)
         drafts = self._drafts(fields)
@@ -144,27 +146,11 @@ class _PolicyReader:
             selectors.extend(draft.rules.selectors)
         selectors.extend(condition.where for condition in conditions)
         axes = build_axes(self._taxonomy, selectors)
-        return self._compile(fields, taxonomy_document, signals, defaults, drafts, conditions, axes)
-
-    def _compile(
-        self,
-        fields: Fields,
-        taxonomy_document: Document,
-        signals: dict[str, str],
-        defaults: RulesDraft,
-        drafts: list[LabelDraft],
-        conditions: list[Condition],
-        axes: Axes,
-    ) -> CompiledPolicy:
         both = f"{self._document.sha256}\n{taxonomy_document.sha256}\n"
         compiled = [(draft, draft.compile(axes, self._log)) for draft in drafts]
         return CompiledPolicy(
-            id=PolicyId(
-                name=fields.text("policy") or "",
-                revision=fields.text("revision") or "",
-                digest=hashlib.sha256(both.encode()).hexdigest(),
-            ),
-            guidelines=fields.text("guidelines") or "",
+            id=PolicyId(name, revision, hashlib.sha256(both.encode()).hexdigest()),
+            guidelines=guidelines,
             taxonomy=self._taxonomy,
             signals=MappingProxyType(signals),
             labels=tuple(rule for draft, rule in compiled if draft.active),
@@ -242,8 +228,10 @@ class _PolicyReader:
         label = fields.choice("label", self._taxonomy.labels)
         where_node, when_node = fields.node("where"), fields.node("when")
         where = EVERYWHERE if where_node is None else read_selector(where_node, self._taxonomy, self._log)
+        errors = self._log.errors
         term = reader.read(when_node) if when_node is not None else None
-        if term is not None and when_node is not None and not always_needs_a_score(term):
+        intact = self._log.errors == errors
+        if intact and term is not None and when_node is not None and not always_needs_a_score(term):
             self._log.error(
                 when_node.span,
                 "this condition can be met without any score",

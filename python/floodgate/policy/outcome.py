@@ -157,7 +157,8 @@ class OutcomeReader:
         if above.at <= below.at:
             self.log.error(
                 at_span,
-                f"thresholds must ascend: {above.at:g} is not above {below.at:g} of '{below.outcome.rule_id}'",
+                f"thresholds must ascend: {above.at:g} is not above "
+                f"{below.at:g} of '{below.outcome.rule_id}'",
                 "write the rungs from the mildest to the strictest; thresholds are compared as float32",
             )
             return

@@ -102,7 +102,7 @@ class Fields:
 
     def choice(self, name: str, known: Collection[str]) -> str | None:
         node = self._entries.get(name)
-        return None if node is None else read_choice(node, self._log, f"'{name}'", known)
+        return None if node is None else read_choice(node, self._log, name, known)
 
     def mapping(self, name: str) -> MapNode | None:
         node = self._entries.get(name)

@@ -199,7 +199,8 @@ def resolve(
                         log.error(
                             overrides[index].span,
                             f"two overrides of {what} are equally specific for {place}",
-                            f"the other one is on line {overrides[winner].span.line}; make one name more, or less",
+                            f"the other one is on line {overrides[winner].span.line}; "
+                            "make one name more, or less",
                         )
     used = set(np.unique(table).tolist())
     losers = {index for pair in tied for index in pair}
