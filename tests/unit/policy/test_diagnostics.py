@@ -9,7 +9,6 @@ import contextlib
 from pathlib import Path
 
 import pytest
-
 from floodgate.errors import PolicyError
 from floodgate.policy import InvalidPolicy, Severity, check, load_policy
 
