@@ -13,7 +13,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +28,25 @@ class PythonRuntime:
     home: Path
     packages: tuple[Path, ...]
 
-    def environment(self) -> Mapping[str, str]:
-        """What a stub needs beside the loader path: its own standard library and our packages. Explicit, so
-        that neither an active virtual environment nor a caller's PYTHONPATH can change what heads run on."""
-        return {
-            "PYTHONHOME": str(self.home),
-            "PYTHONPATH": os.pathsep.join(str(path) for path in self.packages),
-            "PYTHONNOUSERSITE": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+    def lay_out(self, folder: Path) -> Path:
+        """Make ``folder`` a virtual environment of this runtime and return its ``bin``, to be first on PATH.
+
+        The stub's interpreter ignores PYTHONHOME and PYTHONPATH and takes its prefix from the first ``python3`` on
+        PATH, so that is the way to tell it, independent of any active environment, where its packages are.
+        """
+        packages = folder / "lib" / f"python{self.version}" / "site-packages"
+        packages.mkdir(parents=True, exist_ok=True)
+        lines = [f"import site; site.addsitedir({str(path)!r})\n" for path in self.packages]
+        (packages / "floodgate.pth").write_text("".join(lines), encoding="utf-8")
+        binaries = folder / "bin"
+        binaries.mkdir(exist_ok=True)
+        (folder / "pyvenv.cfg").write_text(
+            f"home = {self.home / 'bin'}\ninclude-system-site-packages = false\n", encoding="utf-8"
+        )
+        link = binaries / "python3"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.home / "bin" / f"python{self.version}")
+        return binaries
 
 
 def find_python_runtime(system_folders: Sequence[Path] | None = None) -> PythonRuntime:

@@ -177,15 +177,14 @@ def _assemble_backends(install: TritonInstall, folder: Path) -> Path:
 def _environment(install: TritonInstall, options: ServerOptions) -> dict[str, str]:
     threads = options.threads or len(os.sched_getaffinity(0))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    binaries = install.python.lay_out(options.run_dir / "python")
     library_path = [str(install.libraries), str(install.python.library.parent)]
     return {
         **inherited,
-        **install.python.environment(),
+        "PATH": os.pathsep.join((str(binaries), os.environ.get("PATH", "/usr/bin:/bin"))),
         "LD_LIBRARY_PATH": os.pathsep.join(library_path),
         "FLOODGATE_RUNNER_PRECISION": options.precision,
         "FLOODGATE_RUNNER_THREADS": str(threads),
-        # Version directories are links into the repository, which is not ours to write to.
-        "PYTHONDONTWRITEBYTECODE": "1",
         # Heads of the plain Python backend (numpy) must not start a thread pool each.
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
