@@ -11,9 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stages import FakeStage, Stage, TritonStage
-
 from floodgate.triton.install import TritonInstall, locate
+from stages import FakeStage, Stage, TritonStage
 
 STATE_DIR = Path(os.environ.get("FLOODGATE_STATE_DIR", Path(__file__).parents[2] / "var"))
 
@@ -22,12 +21,18 @@ STATE_DIR = Path(os.environ.get("FLOODGATE_STATE_DIR", Path(__file__).parents[2]
 def triton_install() -> TritonInstall:
     found = locate(STATE_DIR)
     if found is None:
-        pytest.skip(f"Triton is not installed under {STATE_DIR}; `floodgate triton install` or `make test` does it")
+        pytest.skip(
+            f"Triton is not installed under {STATE_DIR}; `floodgate triton install` or `make test` does it"
+        )
     return found
 
 
 @pytest.fixture(
-    params=["fake", pytest.param("shm", marks=pytest.mark.triton), pytest.param("inline", marks=pytest.mark.triton)]
+    params=[
+        "fake",
+        pytest.param("shm", marks=pytest.mark.triton),
+        pytest.param("inline", marks=pytest.mark.triton),
+    ]
 )
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     made: Stage

@@ -1,7 +1,8 @@
 """An in-process Backend that reads the regions itself: the second implementation of the contract.
 
-It scores rows as the small heads do and fails on command, so that whoever uses a Backend can be tested without a
-server. ``hold`` keeps answers back until ``release``; buffers are read only then, as a slow server would.
+It scores rows as the small heads do and fails on command, so that whoever uses a Backend can be tested
+without a server. ``hold`` keeps answers back until ``release``; buffers are read only then, as a slow
+server would.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
 from floodgate.errors import BackendLost
 from floodgate.triton.regions import read_region
 from floodgate.types import Batch, BatchOutcome, EnsembleSpec, HeadFailure, output_name

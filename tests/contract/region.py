@@ -69,8 +69,6 @@ def make_batch(
     for name, array in arrays.items():
         region.view(offset, array.shape, array.dtype)[...] = array
         dtype = {"uint8": "UINT8", "int32": "INT32"}[array.dtype.name]
-        tensors.append(
-            Tensor(name, dtype, array.shape, region.key, region.size_bytes, offset, array.nbytes)
-        )
+        tensors.append(Tensor(name, dtype, array.shape, region.key, region.size_bytes, offset, array.nbytes))
         offset += -(-array.nbytes // 64) * 64
     return TestBatch(next(_batch_ids), 1, ensemble, rows, 0, tuple(tensors))

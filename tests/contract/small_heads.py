@@ -1,8 +1,9 @@
 """Small heads made on the fly: real Triton Python models whose scores are arithmetic on their rows.
 
-A head reads image rows uint8 [2, 2, 3] and answers, per row, (sum of its bytes) / 4096. What else it does is told
-by its *fault file* (one word), so a test can break and mend it while it runs:
-``ok``, ``raise``, ``empty``, ``short``, ``dtype``, ``nan``, ``numpy``, ``exit``, ``wait`` (until the file changes).
+A head reads image rows uint8 [2, 2, 3] and answers, per row, (sum of its bytes) / 4096. What else it does
+is told by its *fault file* (one word), so a test can break and mend it while it runs:
+``ok``, ``raise``, ``empty``, ``short``, ``dtype``, ``nan``, ``numpy``, ``exit``, ``wait`` (until the file
+changes).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy.typing as npt
 VIEW = {"kind": "image", "width": 2, "height": 2}
 ROW_SHAPE = (2, 2, 3)
 
-_MODEL = '''
+_MODEL = """
 import ctypes, os, time
 from pathlib import Path
 import numpy as np
@@ -57,7 +58,7 @@ class TritonPythonModel:
             "numpy": lambda: [pb_utils.Tensor("scores", scores)],
         }}[fault]()
         return pb_utils.InferenceResponse(output_tensors=outputs)
-'''
+"""
 
 
 class SmallHead:

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fake_backend import FakeBackend
-from region import Region, TestBatch, make_batch
-from small_heads import SmallHead, rows
-
 from floodgate.triton.backend import TritonBackend, embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions
 from floodgate.triton.repository import load_heads
 from floodgate.types import Backend
+from region import Region, TestBatch, make_batch
+from small_heads import SmallHead, rows
 
 PATIENCE_S = 60.0
 
@@ -46,7 +45,9 @@ class Stage:
         if region is None:
             region = Region(64 * 1024)
             self.regions.append(region)
-        return make_batch(self.ensemble.name, region, {self.ensemble.tensors[0].name: rows(*values)}, offset=4096)
+        return make_batch(
+            self.ensemble.name, region, {self.ensemble.tensors[0].name: rows(*values)}, offset=4096
+        )
 
     def break_head(self, name: str, fault: str) -> None:
         self.heads[name].fault = fault
@@ -55,7 +56,7 @@ class Stage:
     async def held(self) -> None: ...
     def release(self) -> None: ...
     def kill(self) -> None: ...
-    def freeze(self) -> None: ...
+    async def freeze(self) -> None: ...
     def thaw(self) -> None: ...
     async def back(self) -> None: ...
 
@@ -85,7 +86,7 @@ class FakeStage(Stage):
     def release(self) -> None:
         self.backend.release()
 
-    freeze = lambda self: self.backend.hold()  # noqa: E731
+    freeze = hold
     thaw = release
 
     def kill(self) -> None:
@@ -121,8 +122,13 @@ class TritonStage(Stage):
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
-    def freeze(self) -> None:
+    async def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
+        await eventually(self._every_thread_is_stopped)
+
+    def _every_thread_is_stopped(self) -> bool:
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -6,10 +6,9 @@ import asyncio
 
 import numpy as np
 import pytest
+from floodgate.errors import BackendLost
 from small_heads import expected
 from stages import Stage
-
-from floodgate.errors import BackendLost
 
 
 async def test_scores_come_back_to_the_right_rows(stage: Stage) -> None:
@@ -83,7 +82,7 @@ async def test_death_loses_what_is_under_way_and_the_server_comes_back(stage: St
 
 async def test_a_frozen_server_answers_right_but_late(stage: Stage) -> None:
     await stage.backend.infer(stage.batch(1))
-    stage.freeze()
+    await stage.freeze()
     under_way = asyncio.ensure_future(stage.backend.infer(stage.batch(12, 13)))
     done, _ = await asyncio.wait({under_way}, timeout=0.2)
     assert not done

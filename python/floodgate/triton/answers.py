@@ -58,8 +58,9 @@ def attribute(error: InferenceServerException, heads: Sequence[HeadSpec]) -> Hea
 def decode(response: Any, head: HeadSpec, names: Mapping[str, str], rows: int) -> Scores | HeadFailure:
     """One head's outputs out of a ModelInferResponse.
 
-    ``names``: the head's output name -> the name it has in this response and gets in the result. Every output must
-    be there as FP32 [rows, *shape] with all its bytes; otherwise the whole head is a ``bad_output``.
+    ``names``: the head's output name -> the name it has in this response and gets in the result. Every
+    output must be there as FP32 [rows, *shape] with all its bytes; otherwise the whole head is a
+    ``bad_output``.
     """
     found = {tensor.name: index for index, tensor in enumerate(response.outputs)}
     scores: Scores = {}

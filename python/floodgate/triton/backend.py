@@ -1,8 +1,9 @@
-"""TritonBackend: runs batches on a Triton server, embedded or remote, and keeps bad heads from hurting good ones.
+"""TritonBackend: runs batches on a Triton server, embedded or remote, and keeps bad heads from hurting good
+ones.
 
-One ensemble call per batch. When it fails and the failure can be attributed, that head's breaker opens and the
-healthy heads are called directly; when it cannot, one direct round of all heads tells which one fails. While a
-breaker is open, its ensemble's healthy heads are called directly, in parallel, over the same tensors.
+One ensemble call per batch. When it fails and the failure can be attributed, that head's breaker opens and
+the healthy heads are called directly; when it cannot, one direct round of all heads tells which one fails.
+While a breaker is open, its ensemble's healthy heads are called directly, in parallel, over the same tensors.
 A time-out never triggers a second call, because there is none here: deadlines belong to the scheduler.
 """
 
@@ -87,7 +88,8 @@ class TritonBackend:
     # ----------------------------------------------------------------------------------------- Backend
 
     async def load(self, generation: int, ensembles: Sequence[EnsembleSpec]) -> None:
-        """Make ``ensembles`` servable beside those of the generation before. The first call starts the server.
+        """Make ``ensembles`` servable beside those of the generation before. The first call starts the
+        server.
 
         Raises Unavailable or ModelError; what was served before is then still served.
         """
@@ -110,8 +112,8 @@ class TritonBackend:
         await self._unload_all_but_wanted(before)
 
     async def infer(self, batch: Batch) -> BatchOutcome:
-        """See ``floodgate.types.Backend``: returns scores and failures that together name every head, or raises
-        BackendLost when the batch's memory is certainly read by no one."""
+        """See ``floodgate.types.Backend``: returns scores and failures that together name every head, or
+        raises BackendLost when the batch's memory is certainly read by no one."""
         connection = self._connection
         if connection is None or self._closing:
             raise BackendLost(f"Triton is not ready: {self._watch.status.reason or 'starting or closing'}")
@@ -143,7 +145,8 @@ class TritonBackend:
             await asyncio.wait(self._retired)
 
     def describe(self) -> Mapping[str, Any]:
-        """kind, state, address, pid, epoch, restarts, reason, attempt, next_in_s, memory, ensembles, breakers."""
+        """kind, state, address, pid, epoch, restarts, reason, attempt, next_in_s, memory, ensembles,
+        breakers."""
         status = self._watch.status
         return {
             "kind": self._kind,
@@ -364,7 +367,8 @@ def embedded(
     memory: str = "auto",
     config_name: str = "",
 ) -> TritonBackend:
-    """A backend with its own ``tritonserver`` process over the heads in ``repository``; ``load`` starts it."""
+    """A backend with its own ``tritonserver`` process over the heads in ``repository``; ``load`` starts
+    it."""
 
     def prepare(ensembles: Sequence[EnsembleSpec]) -> None:
         try:
@@ -381,8 +385,8 @@ def embedded(
 
 
 def connect_remote(address: str, *, memory: str = "auto") -> TritonBackend:
-    """A backend over somebody else's Triton at ``address`` ("host:port", gRPC), which has the heads in its own
-    repository. Ensembles are sent with their load request. ``load`` connects."""
+    """A backend over somebody else's Triton at ``address`` ("host:port", gRPC), which has the heads in its
+    own repository. Ensembles are sent with their load request. ``load`` connects."""
     return TritonBackend("remote", lambda client: RemoteWatch(address, client), memory=memory)
 
 

@@ -77,8 +77,9 @@ class Connection:
         return self._anchor is None or await self._anchor.known_to(self.client)
 
     async def load(self, ensembles: Sequence[EnsembleSpec], *, upload: bool) -> None:
-        """Load heads, then ensembles, and check what is served. ``upload``: the server has the heads but not our
-        run-time repository, so ensembles travel with the request. Raises ModelError or Unavailable."""
+        """Load heads, then ensembles, and check what is served. ``upload``: the server has the heads but
+        not our run-time repository, so ensembles travel with the request. Raises ModelError or
+        Unavailable."""
         for head in {head.name: head for spec in ensembles for head in spec.heads}.values():
             await self._load_head(head, tolerate_refusal=upload)
         for spec in {spec.name: spec for spec in ensembles}.values():
@@ -135,8 +136,9 @@ class Connection:
         self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]
     ) -> Any:
         """One call; no time-out. ``inputs``: the model's input name -> where its bytes lie. Returns Triton's
-        ModelInferResponse. Raises InferenceServerException when the server answered with an error, and BackendLost
-        when it is gone for certain; a broken channel alone leaves this pending until one of them is known."""
+        ModelInferResponse. Raises InferenceServerException when the server answered with an error, and
+        BackendLost when it is gone for certain; a broken channel alone leaves this pending until one of
+        them is known."""
         if self.lost.done():
             raise BackendLost(self.lost.result())
         call = asyncio.create_task(self._call(model, version, inputs, outputs))
@@ -178,7 +180,8 @@ def inputs_of(batch: Batch) -> dict[str, TensorRef]:
 
 
 def _comparable(value: Any) -> Any:
-    """A message member without what Triton fills in by itself (an empty member, the order of a repeated one)."""
+    """A message member without what Triton fills in by itself (an empty member, the order of a repeated
+    one)."""
     if isinstance(value, int):
         return value
     if hasattr(value, "step"):

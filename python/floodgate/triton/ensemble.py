@@ -1,7 +1,8 @@
-"""Ensembles, generated from the configured heads: one Triton call scores a batch with every head of a modality.
+"""Ensembles, generated from the configured heads: one Triton call scores a batch with every head of a
+modality.
 
-An ensemble's name carries a digest over its heads' names, versions and digests, and its steps are pinned to those
-versions, so a batch always meets the models it was made for. Heads with equal views read one tensor.
+An ensemble's name carries a digest over its heads' names, versions and digests, and its steps are pinned to
+those versions, so a batch always meets the models it was made for. Heads with equal views read one tensor.
 """
 
 from __future__ import annotations
@@ -127,8 +128,9 @@ def assemble(
 ) -> None:
     """Write the run-time repository: each head by reference to its versions, plus the generated ensembles.
 
-    ``ensembles`` are all that may still be called; a head that they use in several versions is served in all of
-    them. Idempotent: a file already as it should be is not touched, so a running server sees no change.
+    ``ensembles`` are all that may still be called; a head that they use in several versions is served in
+    all of them. Idempotent: a file already as it should be is not touched, so a running server sees no
+    change.
     """
     run_repository.mkdir(parents=True, exist_ok=True)
     heads = [head for spec in ensembles for head in spec.heads]

@@ -173,7 +173,8 @@ def _unpack(wheel: Path, tree: Path, python_version: str) -> None:
 
 
 def _move_into_place(tree: Path, root: Path) -> None:
-    """Rename ``tree`` to ``root``. An incomplete older folder makes way; a racing install's result is kept."""
+    """Rename ``tree`` to ``root``. An incomplete older folder makes way; a racing install's result is
+    kept."""
     if root.exists() and not (root / _STAMP).is_file():
         shutil.rmtree(root)
     try:

@@ -31,8 +31,9 @@ class PythonRuntime:
     def lay_out(self, folder: Path) -> Path:
         """Make ``folder`` a virtual environment of this runtime and return its ``bin``, to be first on PATH.
 
-        The stub's interpreter ignores PYTHONHOME and PYTHONPATH and takes its prefix from the first ``python3`` on
-        PATH, so that is the way to tell it, independent of any active environment, where its packages are.
+        The stub's interpreter ignores PYTHONHOME and PYTHONPATH and takes its prefix from the first
+        ``python3`` on PATH, so that is the way to tell it, independent of any active environment, where its
+        packages are.
         """
         packages = folder / "lib" / f"python{self.version}" / "site-packages"
         packages.mkdir(parents=True, exist_ok=True)

@@ -32,9 +32,9 @@ class ServerOptions:
     """How to run the server. ``run_dir`` is this server's alone: repository, back ends and log lie in it.
 
     ``threads``: inference threads of the CPU runner, 0: one per CPU this process may use. ``precision``:
-    "auto", "f32" or "bf16". ``start_timeout_s`` bounds start and model loading; ``stop_timeout_s`` is how long
-    in-flight work may take at a stop; ``liveness_timeout_s``: a process that is alive but silent for this
-    long is killed.
+    "auto", "f32" or "bf16". ``start_timeout_s`` bounds start and model loading; ``stop_timeout_s`` is how
+    long in-flight work may take at a stop; ``liveness_timeout_s``: a process that is alive but silent for
+    this long is killed.
     """
 
     run_dir: Path
@@ -153,7 +153,8 @@ def log_tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
 
 
 def sweep_shared_memory(prefix: str) -> None:
-    """Remove what a dead server's model processes left in /dev/shm. REQUIRES: no live server has ``prefix``."""
+    """Remove what a dead server's model processes left in /dev/shm. REQUIRES: no live server has
+    ``prefix``."""
     with contextlib.suppress(OSError):
         for entry in os.scandir("/dev/shm"):
             if entry.name.startswith(prefix):

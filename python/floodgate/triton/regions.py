@@ -1,7 +1,7 @@
 """The client's memory as the server knows it: which regions are registered, under which names.
 
-A registration name carries the process epoch and a counter and is never used twice, so a late answer of an old
-process can never be taken for one about today's memory. Regions are registered when first met.
+A registration name carries the process epoch and a counter and is never used twice, so a late answer of an
+old process can never be taken for one about today's memory. Regions are registered when first met.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class RegionRegistry:
 
 
 class AnchorRegion:
-    """A small region of our own. Registering it shows that the server accepts shared memory; finding it missing
-    later proves that the server process is another one, because only a new process forgets registrations."""
+    """A small region of our own. Registering it shows that the server accepts shared memory; finding it
+    missing later proves that the server process is another one, because only a new process forgets
+    registrations."""
 
     def __init__(self) -> None:
         self.key = f"/floodgate_anchor_{os.getpid()}_{secrets.token_hex(6)}"

@@ -92,8 +92,8 @@ def config_file(folder: Path, config_name: str) -> Path:
 
 
 def digest(config: Path, version: Path) -> str:
-    """SHA-256 (hex) over the config and every file of the version directory, with names and lengths, in order of
-    name. Byte-code caches and hidden files are no part of a model."""
+    """SHA-256 (hex) over the config and every file of the version directory, with names and lengths, in
+    order of name. Byte-code caches and hidden files are no part of a model."""
     total = hashlib.sha256()
     for name, path in [("config", config), *_model_files(version)]:
         with path.open("rb") as stream:
@@ -143,13 +143,15 @@ def _version(folder: Path, file: Path, config: model_config_pb2.ModelConfig) -> 
 
 def _check_inputs(file: Path, config: model_config_pb2.ModelConfig, view: ViewSpec) -> None:
     actual = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in config.input}
+    expected: dict[str, tuple[int, tuple[int, ...]]]
     if isinstance(view, TextViewSpec):
         expected = {"text": (_UINT8, (-1,)), "length": (_INT32, (1,))}
     else:
         expected = {IMAGE_INPUT: (_UINT8, image_dims(view))}
     if set(actual) != set(expected):
         raise ModelError(
-            f"{file}: input must be exactly {', '.join(expected)} for this view, not {', '.join(actual) or 'none'}"
+            f"{file}: input must be exactly {', '.join(expected)} for this view, "
+            f"not {', '.join(actual) or 'none'}"
         )
     for name, (dtype, dims) in expected.items():
         if actual[name] != (dtype, dims):

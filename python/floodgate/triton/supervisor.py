@@ -1,7 +1,7 @@
 """Keeps one embedded Triton running: start, watch, restart with back-off, stop.
 
-A dead process is known at once. A silent one (stopped, swapping, stuck) is given ``liveness_timeout_s`` before
-it is killed: its work may still come back, and killing it costs every batch under way.
+A dead process is known at once. A silent one (stopped, swapping, stuck) is given ``liveness_timeout_s``
+before it is killed: its work may still come back, and killing it costs every batch under way.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
@@ -62,7 +61,8 @@ class Client(Protocol):
 
 
 class TritonSupervisor:
-    """Thread rule: one event loop. REQUIRES: nobody else uses ``options.run_dir`` (a lock file sees to it)."""
+    """Thread rule: one event loop. REQUIRES: nobody else uses ``options.run_dir`` (a lock file sees to
+    it)."""
 
     def __init__(self, install: TritonInstall, options: ServerOptions, client: Client) -> None:
         self._install = install
@@ -75,8 +75,8 @@ class TritonSupervisor:
         self.status = ServerStatus(ServerState.STOPPED)
 
     async def start(self) -> None:
-        """Returns when the first process is ready. Raises what kept it from that: Unavailable with the log's last
-        lines, or what ``prepare`` raised."""
+        """Returns when the first process is ready. Raises what kept it from that: Unavailable with the
+        log's last lines, or what ``prepare`` raised."""
         self._take_lock()
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = ServerStatus(ServerState.STARTING)

@@ -1,8 +1,8 @@
 """Become another program that dies with its parent: ``python -I tether.py PARENT_PID PROGRAM [ARG ...]``.
 
-Runs as a script, before the program it becomes: a fork hook inside a process with gRPC threads would be unsafe.
-Starts a session of its own, asks Linux for SIGKILL when the parent dies (prctl(2), PR_SET_PDEATHSIG, kept across
-execve), and checks that the parent did not die before that.
+Runs as a script, before the program it becomes: a fork hook inside a process with gRPC threads would be
+unsafe. Starts a session of its own, asks Linux for SIGKILL when the parent dies (prctl(2),
+PR_SET_PDEATHSIG, kept across execve), and checks that the parent did not die before that.
 """
 
 import ctypes

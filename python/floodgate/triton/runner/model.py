@@ -1,8 +1,9 @@
 """The one CPU runner: serves any head that is an ONNX graph with uint8 (or int32) inputs and float32 outputs.
 
-Triton's Python backend loads this file for every model whose config says ``backend: "openvino_runner"``; the head
-directory then holds only its config and ``<version>/model.onnx``. Names, types and shapes come from the config and
-must match the graph's. The batch dimension is dynamic and the graph is compiled once; rows are independent.
+Triton's Python backend loads this file for every model whose config says ``backend: "openvino_runner"``;
+the head directory then holds only its config and ``<version>/model.onnx``. Names, types and shapes come
+from the config and must match the graph's. The batch dimension is dynamic and the graph is compiled once;
+rows are independent.
 
 Settings: environment FLOODGATE_RUNNER_PRECISION (auto, f32, bf16) and FLOODGATE_RUNNER_THREADS (0: all), each
 overridden by the model's own config parameter ``precision``.
@@ -39,7 +40,7 @@ def output_tensor(name: str, array: "np.ndarray[Any, Any]") -> Any:
 
 
 def choose_precision(wanted: str, capabilities: list[str]) -> str:
-    """"f32" or "bf16". OpenVINO lists BF16 among the optimisations of a CPU with avx512_bf16 or amx_bf16."""
+    """ "f32" or "bf16". OpenVINO lists BF16 among the optimisations of a CPU with avx512_bf16 or amx_bf16."""
     if wanted not in ("auto", "f32", "bf16"):
         raise ValueError(f"precision must be auto, f32 or bf16, not {wanted!r}")
     if wanted == "f32":
@@ -107,4 +108,6 @@ def _check_names(graph: Any, inputs: list[str], outputs: list[str]) -> None:
         have = [name for port in ports for name in port.get_names()]
         missing = [name for name in wanted if name not in have]
         if missing or len(wanted) > len(ports):
-            raise ValueError(f"model.onnx has no {kind} {missing[0] if missing else '?'}; it has {', '.join(have)}")
+            raise ValueError(
+                f"model.onnx has no {kind} {missing[0] if missing else '?'}; it has {', '.join(have)}"
+            )
