@@ -180,6 +180,7 @@ def resolve(
     names the thing in messages, ``span`` is the base's place."""
     table = np.zeros(axes.shape, np.int16)
     tied: set[tuple[int, int]] = set()
+    overruled: set[tuple[int, int]] = set()
     for c, market in enumerate(axes.examples):
         for surface, s in axes.surfaces.items():
             for audience, a in axes.audiences.items():
@@ -192,6 +193,11 @@ def resolve(
                     continue
                 top, winner = max(ranked, key=lambda entry: (entry[0], -entry[1]))
                 table[c, s, a] = winner + 1
+                overruled.update(
+                    (winner, index)
+                    for _, index in ranked
+                    if _overlooks(overrides[winner].selector, overrides[index].selector)
+                )
                 for specificity, index in ranked:
                     if specificity == top and index != winner and (winner, index) not in tied:
                         tied.add((winner, index))
@@ -202,6 +208,13 @@ def resolve(
                             f"the other one is on line {overrides[winner].span.line}; "
                             "make one name more, or less",
                         )
+    for winner, index in sorted(overruled - tied):
+        won, lost = overrides[winner].selector.text, overrides[index].selector.text
+        log.warning(
+            overrides[winner].span,
+            f"this override of {what} for '{won}' also replaces the one for '{lost}'",
+            "name the surfaces and audiences it is meant for, if that is not meant",
+        )
     used = set(np.unique(table).tolist())
     losers = {index for pair in tied for index in pair}
     for index, override in enumerate(overrides):
@@ -222,6 +235,11 @@ def resolve(
         values=(base, *(override.value for override in overrides)),
         table=table,
     )
+
+
+def _overlooks(winner: Selector, loser: Selector) -> bool:
+    """Whether the winner says nothing about a surface or audience that the loser was written for."""
+    return bool((loser.surfaces and not winner.surfaces) or (loser.audiences and not winner.audiences))
 
 
 def _place(market: str, surface: str, audience: str) -> str:
