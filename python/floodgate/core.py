@@ -9,16 +9,26 @@ quarantined until then.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
+import struct
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from floodgate import _core
+from floodgate.errors import CORE_ERRORS, BackendLost, FloodgateError, InvalidRequest
 from floodgate.types import (
     Backend,
+    Batch,
     EnsembleSpec,
+    HeadFailure,
+    ImageViewSpec,
     Lane,
     Part,
+    ViewSpec,
     output_name,
 )
 
@@ -26,6 +36,7 @@ log = logging.getLogger(__name__)
 
 # How long after a batch's last deadline its buffer counts as lost to an unanswered call.
 _QUARANTINE_AFTER_S = 0.25
+_CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +156,7 @@ class Core:
             ticket_id,
             [ensemble.name for ensemble in ensembles],
             part.data,
-            part.modality.value,
+            modality=part.modality.value,
             lane=int(lane),
             deadline_ns=deadline_ns,
         )
@@ -159,3 +170,120 @@ class Core:
         if answer is not None:
             self._scheduler.cancel(ticket_id)
             answer.cancel()
+
+    def _on_ready(self) -> None:
+        for batch in self._scheduler.take_batches():
+            task = self._loop.create_task(self._run(batch))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        for done in self._scheduler.poll_done():
+            answer = self._tickets.pop(done.ticket, None)
+            if answer is None or answer.done():
+                continue
+            try:
+                answer.set_result(_part_answer(done))
+            except FloodgateError as error:
+                answer.set_exception(error)
+
+    async def _run(self, batch: Batch) -> None:
+        """Has one batch inferred and tells the scheduler; the buffer is its own again when this ends."""
+        late_s = (batch.deadline_ns - time.monotonic_ns()) / 1e9 + _QUARANTINE_AFTER_S
+        unanswered = self._loop.call_later(max(0.0, late_s), self._quarantine, batch.batch_id)
+        try:
+            outcome = await self._backend.infer(batch)
+        except BackendLost as error:
+            self._scheduler.fail_batch(batch.batch_id, "UNAVAILABLE", error.message)
+        except Exception:
+            # Whether the server still reads the memory is not known, so it is not handed out again.
+            log.exception("batch %d of %s failed in a way that no backend should", batch.batch_id, batch.ensemble)
+            self._quarantine(batch.batch_id)
+        else:
+            self._scheduler.complete(batch.batch_id, dict(outcome.outputs), _failures(outcome.failures))
+        finally:
+            unanswered.cancel()
+
+    def _quarantine(self, batch_id: int) -> None:
+        try:
+            self._scheduler.quarantine(batch_id)
+        except InvalidRequest:
+            log.debug("batch %d was answered or quarantined before", batch_id)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Counters and gauges of the scheduler; see ``floodgate::Stats``."""
+        return self._scheduler.stats()
+
+    async def close(self) -> None:
+        """Refuses new parts and lets go of the loop. Batches under way end first: close the backend before."""
+        self._scheduler.drain()
+        if self._running:
+            await asyncio.wait(self._running, timeout=_CLOSE_S)
+        self._loop.remove_reader(self._scheduler.fd)
+        self._on_ready()
+        for ticket_id in list(self._tickets):
+            self.withdraw(ticket_id)
+
+
+def _failures(failures: Mapping[str, HeadFailure]) -> dict[str, tuple[str, str]]:
+    return {head: (failure.reason, failure.message) for head, failure in failures.items()}
+
+
+# What a head that a row does not mention is missing for, by the ticket's code.
+_MISSING_REASON = {"OK": "failed", "DEADLINE_EXCEEDED": "deadline", "UNAVAILABLE": "unavailable"}
+
+
+def _part_answer(done: _core.Done) -> PartAnswer:
+    """The answer of an ended ticket. Raises what the ticket failed with, where that says more than missing heads."""
+    if done.code not in _MISSING_REASON:
+        raise CORE_ERRORS[done.code](done.message)
+    info = done.info
+    turned = info is not None and info.orientation >= 5
+    return PartAnswer(
+        media_format=info.format if info else "",
+        width=0 if info is None else info.height if turned else info.width,
+        height=0 if info is None else info.width if turned else info.height,
+        rows=tuple(_row_answer(row, has_span=info is None) for row in done.rows),
+        missing_reason=_MISSING_REASON[done.code],
+        queue_us=done.queue_us + done.batch_us,
+        decode_us=done.decode_us,
+        infer_us=done.infer_us,
+        frames_sampled=done.frames_sampled,
+        frames_dropped=done.frames_dropped,
+    )
+
+
+def _row_answer(row: _core.DoneRow, *, has_span: bool) -> RowAnswer:
+    outputs: dict[str, tuple[float, ...]] = {}
+    missing: dict[str, str] = {}
+    for scores in row.scores:
+        for name, values in scores.outputs.items():
+            outputs[name] = struct.unpack(f"={len(values) // 4}f", values)
+        missing.update(scores.missing)
+    return RowAnswer(row.time_ms, row.span if has_span else None, outputs, missing)
+
+
+def _view(spec: ViewSpec) -> _core.ImageView | _core.TextView:
+    if isinstance(spec, ImageViewSpec):
+        return _core.ImageView(**asdict(spec))
+    return _core.TextView(spec.buckets)
+
+
+def render_view(data: bytes, spec: ImageViewSpec) -> bytes:
+    """Decodes a picture and renders one view: exactly the uint8 pixels that a head sees.
+
+    Returns out_height x out_width x 3 bytes for "nhwc", 3 x out_height x out_width for "nchw". Raises ContentError, or
+    InvalidRequest for a view that cannot be. For tests and for people; the server never calls it.
+    """
+    return _core.render_view(data, _core.ImageView(**asdict(spec)))
+
+
+def codecs() -> Mapping[str, str]:
+    """Versions of the codec libraries in use."""
+    return _core.codecs()
+
+
+def preprocessing_digest(ensembles: Sequence[EnsembleSpec]) -> str:
+    """SHA-256, hex, over all that stands between bytes and tensors: views and codec versions. Equal digests mean
+    equal tensors for equal bytes."""
+    views = {f"{spec.modality.value}/{tensor.name}": asdict(tensor.view) for spec in ensembles for tensor in spec.tensors}
+    content = json.dumps({"views": views, "codecs": dict(codecs())}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

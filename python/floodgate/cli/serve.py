@@ -25,9 +25,9 @@ from floodgate.config import Config, split_cores
 from floodgate.core import Core, CoreOptions, preprocessing_digest
 from floodgate.decision import DecisionLog
 from floodgate.errors import ConfigError, FloodgateError, StartupError
+from floodgate.models import list_heads
 from floodgate.pipeline import Pipeline, PolicySet
 from floodgate.policy import load_policy
-from floodgate.models import list_heads
 from floodgate.triton.backend import TritonBackend, connect_remote, embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import locate
@@ -108,11 +108,11 @@ async def running(config: Config) -> AsyncIterator[Running]:
         stack.callback(records.close)
         metrics = Metrics()
         backend = _backend(config, threads, stack)
-        stack.push_async_callback(backend.close)
         where = f"Triton at {config.triton.address}" if config.triton.address else "an embedded Triton"
         say(f"starting {where}: {workers} decode workers, {threads} inference threads")
         core = Core(_core_options(config, workers), backend)
         stack.push_async_callback(core.close)
+        stack.push_async_callback(backend.close)
         await core.configure(ensembles)
         say("models ready: " + ", ".join(f"{ensemble.name}" for ensemble in ensembles))
         pipeline = Pipeline(

@@ -7,7 +7,7 @@ server are read when Prometheus asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -120,12 +120,47 @@ class _Scraped(Collector):
         yield from _core_families(self._core_stats())
         yield from _backend_families(self._backend_facts())
         for name, value in self._log_stats().items():
-            yield CounterMetricFamily(f"floodgate_decision_log_{name}", f"Decision log: {name}", value=value)
+            family = GaugeMetricFamily if name == "pending" else CounterMetricFamily
+            yield family(f"floodgate_decision_log_{name}", f"Decision log: {name}", value=value)
 
 
 def _core_families(stats: Mapping[str, Any]) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-    raise NotImplementedError
+    counters = dict(stats["counters"])
+    refused = CounterMetricFamily("floodgate_core_refused", "Parts refused on arrival", labels=["code"])
+    for code, count in counters.pop("refused").items():
+        refused.add_metric([code], count)
+    yield refused
+    for name, count in counters.items():
+        yield CounterMetricFamily(f"floodgate_core_{name}", f"Core: {name.replace('_', ' ')}", value=count)
+    queued = GaugeMetricFamily("floodgate_core_queued_rows", "Rows waiting to be decoded", labels=["lane"])
+    for lane, rows in stats["queued_rows"].items():
+        queued.add_metric([lane], rows)
+    yield queued
+    for name in ("open_tickets", "arena_used_bytes", "arena_free_bytes"):
+        yield GaugeMetricFamily(f"floodgate_core_{name}", f"Core: {name.replace('_', ' ')}", value=stats[name])
+    yield from _ensemble_families([each for each in stats["ensembles"] if not each["retired"]])
+
+
+def _ensemble_families(ensembles: Sequence[Mapping[str, Any]]) -> Iterable[GaugeMetricFamily]:
+    buffers = GaugeMetricFamily("floodgate_core_buffers", "Batch buffers by state", labels=["ensemble", "state"])
+    rows = GaugeMetricFamily("floodgate_core_ready_rows", "Decoded rows waiting for a batch", labels=["ensemble"])
+    fixed = GaugeMetricFamily("floodgate_core_batch_fixed_us", "Fitted service time: a of a + b n", labels=["ensemble"])
+    slope = GaugeMetricFamily("floodgate_core_batch_row_us", "Fitted service time: b of a + b n", labels=["ensemble"])
+    for each in ensembles:
+        # The modality: an ensemble's digest would make a new series of every model change.
+        name = each["ensemble"].partition("@")[0]
+        for state, count in each["buffers"].items():
+            buffers.add_metric([name, state], count)
+        rows.add_metric([name], each["ready_rows"])
+        fixed.add_metric([name], each["fixed_us"])
+        slope.add_metric([name], each["per_row_us"])
+    return buffers, rows, fixed, slope
 
 
 def _backend_families(facts: Mapping[str, Any]) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-    raise NotImplementedError
+    up = GaugeMetricFamily("floodgate_triton_up", "1 while the inference server is ready", value=facts["state"] == "READY")
+    restarts = CounterMetricFamily("floodgate_triton_restarts", "Restarts of the server", value=facts["restarts"])
+    breakers = GaugeMetricFamily("floodgate_head_breaker_open", "1 while a head's breaker is not closed", labels=["head"])
+    for head, breaker in facts["breakers"].items():
+        breakers.add_metric([head.partition(":")[0]], breaker["state"] != "closed")
+    return up, restarts, breakers
