@@ -68,7 +68,7 @@ async def test_held_back_batch_reads_its_memory_late_so_the_memory_is_not_reusab
     triton_stage.release()
     await first
     scores = (await second).outputs["first__scores"]
-    assert scores.tolist() in ([[expected(77)[0, 0]]], [[expected(2)[0, 0]]])
+    np.testing.assert_array_equal(scores, expected(77))
 
 
 async def test_region_name_reused_after_a_restart_is_registered_anew(triton_stage: TritonStage) -> None:
@@ -89,9 +89,8 @@ async def test_region_name_reused_after_a_restart_is_registered_anew(triton_stag
 async def test_missing_region_is_refused_and_blames_no_head(triton_stage: TritonStage) -> None:
     batch = triton_stage.batch(1)
     triton_stage.regions.pop().close()
-    outcome = await triton_stage.backend.infer(batch)
-    assert outcome.outputs == {}
-    assert set(outcome.failures) == {"first", "second"}
+    with pytest.raises(BackendLost, match="region"):
+        await triton_stage.backend.infer(batch)
     assert not (await triton_stage.backend.infer(triton_stage.batch(1))).failures
 
 
@@ -132,7 +131,9 @@ def _group_of(pid: str) -> int:
     return 0 if fields[0] == "Z" else int(fields[2])
 
 
-async def test_run_directory_belongs_to_one_server(triton_stage: TritonStage, triton_install: TritonInstall) -> None:
+async def test_run_directory_belongs_to_one_server(
+    triton_stage: TritonStage, triton_install: TritonInstall
+) -> None:
     options = ServerOptions(triton_stage.repository.parent / "run")
     rival = embedded(triton_install, options, triton_stage.repository)
     with pytest.raises(Unavailable, match="in use"):
@@ -144,7 +145,9 @@ async def test_head_that_does_not_load_is_named_with_its_reason(
     triton_install: TritonInstall, tmp_path: Path
 ) -> None:
     stage = TritonStage(tmp_path, triton_install, "shm")
-    (stage.repository / "first" / "1" / "model.py").write_text("raise ValueError('weights are upside down')\n")
+    (stage.repository / "first" / "1" / "model.py").write_text(
+        "raise ValueError('weights are upside down')\n"
+    )
     (ensemble,) = build_ensembles(load_heads(stage.repository, ["first", "second"]))
     with pytest.raises(ModelError, match=r"first.*weights are upside down"):
         await stage.backend.load(1, [ensemble])

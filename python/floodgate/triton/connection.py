@@ -165,12 +165,20 @@ class Connection:
 
     async def _input(self, name: str, tensor: TensorRef) -> InferInput:
         made = InferInput(name, list(tensor.shape), tensor.dtype)
-        if self.memory == "shm":
-            region = await self._regions.name_of(tensor.region, tensor.region_bytes)
-            made.set_shared_memory(region, tensor.bytes, offset=tensor.offset)
-        else:
-            # tritonclient takes arrays only and would copy once more; the raw bytes are what travels.
-            made._raw_content = read_region(tensor.region, tensor.offset, tensor.bytes)
+        try:
+            if self.memory == "shm":
+                region = await self._regions.name_of(tensor.region, tensor.region_bytes)
+                made.set_shared_memory(region, tensor.bytes, offset=tensor.offset)
+            else:
+                # tritonclient takes arrays only and would copy once more; the raw bytes are what travels.
+                made._raw_content = read_region(tensor.region, tensor.offset, tensor.bytes)
+        except InferenceServerException as error:
+            if not is_answer(error):
+                raise
+            # Nothing was sent, and no head is to blame.
+            raise BackendLost(f"Triton refused region {tensor.region}: {message_of(error)}") from error
+        except (OSError, ValueError) as error:
+            raise BackendLost(f"region {tensor.region} cannot be read: {error}") from error
         return made
 
 
