@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from floodgate.triton.breaker import backoff_s
 from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions, TritonProcess, log_tail, spawn
 
+_log = logging.getLogger("floodgate.triton")
 _RESTART_FIRST_S = 0.25
 _RESTART_MAX_S = 30.0
 _STABLE_S = 60.0  # a server that ran this long has earned a fresh back-off
@@ -124,7 +126,11 @@ class TritonSupervisor:
 
     async def _one_life(self, epoch: int, first: asyncio.Future[None]) -> tuple[str, FloodgateError | None]:
         """One process from start to certain death. Returns why it ended and what kept it from being ready."""
-        process = self._process = await spawn(self._install, self._options)
+        try:
+            process = self._process = await spawn(self._install, self._options)
+        except OSError as failure:
+            reason = f"tritonserver could not be started: {failure}"
+            return reason, Unavailable(reason)
         death = asyncio.create_task(process.wait())
         error: FloodgateError | None = None
         cause = ""
@@ -164,6 +170,11 @@ class TritonSupervisor:
             return reason, Unavailable(reason)
         except FloodgateError as error:
             return f"the models could not be loaded: {error}", error
+        except Exception as error:
+            # Whatever it was: the supervisor must live on and try again.
+            _log.exception("preparing tritonserver failed")
+            reason = f"tritonserver could not be prepared: {error}"
+            return reason, Unavailable(reason)
         self.status = replace(self.status, state=ServerState.READY)
         if not first.done():
             first.set_result(None)

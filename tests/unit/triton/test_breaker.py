@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from floodgate.triton.breaker import (
     FIRST_OPEN_S,
     MAX_OPEN_S,
@@ -16,6 +13,8 @@ from floodgate.triton.breaker import (
     released,
     succeeded,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def test_closed_breaker_admits_everything() -> None:
