@@ -52,8 +52,8 @@ async def test_dead_model_process_is_replaced_while_the_other_head_answers(trito
 async def test_held_back_batch_reads_its_memory_late_so_the_memory_is_not_reusable(
     triton_stage: TritonStage,
 ) -> None:
-    """Why a timed-out buffer is quarantined: with the model process busy, a second request waits inside Triton
-    and reads its region only when its turn comes."""
+    """Why a timed-out buffer is quarantined: with the model process busy, a second request waits inside
+    Triton and reads its region only when its turn comes."""
     backend = triton_stage.backend
     await triton_stage.hold()
     first = asyncio.ensure_future(backend.infer(triton_stage.batch(1)))
