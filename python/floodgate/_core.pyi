@@ -1,6 +1,11 @@
 """The compiled core: probe, decode, views, arena, buffers and the batch scheduler."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
 
 # --------------------------------------------------------------------------- failures
 
@@ -142,3 +147,190 @@ def render_view(data: bytes, view: ImageView, limits: MediaLimits = ...) -> byte
 
 def codecs() -> dict[str, str]:
     """Versions of the codec libraries in use, by library."""
+
+# --------------------------------------------------------------------------- batches and answers
+
+class TensorRef:
+    """Where one input tensor of a batch lies; ``floodgate.types.TensorRef``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...  # "UINT8", "INT32", "FP32"
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # a text tensor's lengths are [rows, 1]
+    @property
+    def region(self) -> str: ...  # POSIX shared-memory key, "/floodgate-..."
+    @property
+    def region_bytes(self) -> int: ...
+    @property
+    def kind(self) -> str: ...  # "system" | "cuda"
+    @property
+    def device(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+class Batch:
+    """A closed batch of one ensemble; ``floodgate.types.Batch``."""
+
+    @property
+    def batch_id(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def ensemble(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def deadline_ns(self) -> int: ...  # CLOCK_MONOTONIC, the latest among its rows; 2**63 - 1: none
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]: ...
+
+class RowScores:
+    """What one ensemble said about one row. Attributes are built at each access: read them once."""
+
+    @property
+    def ensemble(self) -> str: ...
+    @property
+    def outputs(self) -> dict[str, bytes]:
+        """``<head>__<output>`` -> its float32 values in native byte order (``np.frombuffer(b, np.float32)`` reads
+        them without a copy). Outputs of missing heads are not in it."""
+    @property
+    def missing(self) -> dict[str, str]:
+        """Head -> reason (``deadline``, ``unavailable``, ``failed``, ``bad_output``, ``non_finite``, or whatever
+        ``complete`` was told)."""
+
+class DoneRow:
+    """One row of an answered ticket."""
+
+    @property
+    def time_ms(self) -> int: ...  # presentation time; 0 for a photo or a text
+    @property
+    def span(self) -> tuple[int, int]: ...  # text: bytes [start, end) that the row covers
+    @property
+    def scores(self) -> tuple[RowScores, ...]: ...
+
+class Done:
+    """The one answer to a ticket.
+
+    ``code``: "OK" (every row was answered, though heads may be missing), "DEADLINE_EXCEEDED" (``rows`` hold what was
+    there at the deadline), "CANCELLED" and content errors (no rows), or why no batch of the ticket succeeded.
+    """
+
+    @property
+    def ticket(self) -> int: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def info(self) -> MediaInfo | None: ...  # pictures only
+    @property
+    def rows(self) -> tuple[DoneRow, ...]: ...
+    @property
+    def queue_us(self) -> int: ...  # submit to the first decode
+    @property
+    def decode_us(self) -> int: ...  # all decodes of the ticket
+    @property
+    def batch_us(self) -> int: ...  # ready to sent, slowest row
+    @property
+    def infer_us(self) -> int: ...  # sent to answered, slowest row
+    @property
+    def frames_sampled(self) -> int: ...  # rows that reached a batch
+    @property
+    def frames_dropped(self) -> int: ...  # rows that did not
+    @property
+    def copied_bytes(self) -> int: ...  # encoded bytes copied into the arena
+
+# --------------------------------------------------------------------------- the scheduler
+
+class EnsembleConfig:
+    """An ensemble to serve. ``tensors``: (name, view); ``outputs``: (``<head>__<output>``, head, elements a row);
+    ``buffers`` > ``credit`` (most batches in flight). Raises InvalidRequest naming the member."""
+
+    def __init__(
+        self,
+        name: str,
+        modality: str,
+        tensors: Sequence[tuple[str, ImageView | TextView]],
+        outputs: Sequence[tuple[str, str, int]],
+        heads: Sequence[str],
+        max_batch: int,
+        buffers: int = 4,
+        credit: int = 2,
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def max_batch(self) -> int: ...
+    @property
+    def buffers(self) -> int: ...
+    @property
+    def credit(self) -> int: ...
+
+class Scheduler:
+    """Encoded bytes in, batches out, scores in, answers out. Nothing blocks on decoding or inference; every method
+    may be called from any thread. See ``cpp/include/floodgate/scheduler.h`` for the contract."""
+
+    def __init__(
+        self,
+        *,
+        lane_weights: Mapping[int, int] = ...,  # Lane value -> weight >= 1
+        decode_workers: int = 1,
+        arena_bytes: int = 268435456,
+        max_queue_rows: int = 4096,
+        live_reserve: float = 0.1,  # [0, 1): share of queue and arena that only LIVE may use
+        quarantine_cap: int = 2,
+        media_limits: MediaLimits = ...,
+        max_text_bytes: int = 1048576,
+        initial_fixed_us: float = 2000.0,
+        initial_per_row_us: float = 3000.0,
+    ) -> None: ...
+    def configure(self, generation: int, ensembles: Sequence[EnsembleConfig]) -> None:
+        """Serve these from now on; the old generation finishes. Raises InvalidRequest, Unavailable."""
+    def submit(
+        self,
+        ticket: int,
+        ensembles: Sequence[str],
+        data: Buffer,
+        *,
+        modality: str,
+        lane: int = 1,
+        deadline_ns: int | None = None,
+        max_frames: int = 1,
+        interval_ms: int = 0,
+    ) -> None:
+        """Probe, copy once, queue. Exactly one ``Done`` follows unless this raises: InvalidContent,
+        UnsupportedContent, ContentTooLarge, InvalidRequest, DeadlineExceeded, Overloaded, Unavailable."""
+    def cancel(self, ticket: int) -> bool:
+        """Withdraw; False when no such ticket is open."""
+    def take_batches(self) -> list[Batch]: ...
+    def complete(
+        self,
+        batch_id: int,
+        outputs: Mapping[str, npt.NDArray[np.float32]],
+        failures: Mapping[str, tuple[str, str]] = {},
+    ) -> None:
+        """The server's answer: C-contiguous float32 [rows, elements] by output name, and head -> (reason, message).
+        A wrong size makes the head ``bad_output``. Raises InvalidRequest when the batch is not in flight or an
+        output is of another dtype or order."""
+    def fail_batch(self, batch_id: int, code: str, message: str) -> None:
+        """The server refused or failed the batch and reads it no more. ``code``: one of ``CODES``."""
+    def quarantine(self, batch_id: int) -> None:
+        """No answer is awaited, but the server may still read the memory."""
+    def region_lost(self, generation: int | None = None) -> None:
+        """The server process is certainly dead."""
+    def poll_done(self) -> list[Done]: ...
+    def drain(self) -> None: ...
+    def stats(self) -> dict[str, Any]:
+        """``counters`` (only grow), ``queued_rows`` by lane name, ``open_tickets``, ``arena_used_bytes``,
+        ``arena_free_bytes``, ``draining``, ``drained``, and ``ensembles``: generation, ensemble, retired, ``buffers``
+        by state, ready_rows, decoding_rows, fixed_us and per_row_us of the service model."""
+    @property
+    def fd(self) -> int:
+        """An eventfd, readable exactly while there are batches to take or answers to poll. Never read it."""
+
+def sweep_stale_regions(prefix: str = "floodgate-") -> int:
+    """Unlink the shared-memory regions of dead servers; returns how many."""

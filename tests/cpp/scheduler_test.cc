@@ -513,7 +513,8 @@ TEST(Scheduler, TicketsFinishOnTheGenerationThatTookThem) {
   bench.answer(old);
   EXPECT_EQ(bench.await_done(1).code, Code::kOk);
   while (bench.scheduler->stats().ensembles.size() > 1) std::this_thread::yield();
-  EXPECT_FALSE(testing::Mapping(old.tensors[0].region).ok()) << "its memory is gone";
+  // Its memory goes after it has left the statistics: unmapping needs no lock.
+  while (testing::Mapping(old.tensors[0].region).ok()) std::this_thread::yield();
 }
 
 TEST(Scheduler, ConfigurationsThatCannotBeServedAreRefusedByName) {
