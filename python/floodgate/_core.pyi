@@ -91,7 +91,9 @@ class TextView:
 class MediaLimits:
     """What is refused before it is decoded: encoded bytes, width * height, and either side in px."""
 
-    def __init__(self, max_bytes: int = 33554432, max_pixels: int = 100000000, max_side_px: int = 65535) -> None: ...
+    def __init__(
+        self, max_bytes: int = 33554432, max_pixels: int = 100000000, max_side_px: int = 65535
+    ) -> None: ...
     @property
     def max_bytes(self) -> int: ...
     @property
@@ -195,12 +197,12 @@ class RowScores:
     def ensemble(self) -> str: ...
     @property
     def outputs(self) -> dict[str, bytes]:
-        """``<head>__<output>`` -> its float32 values in native byte order (``np.frombuffer(b, np.float32)`` reads
-        them without a copy). Outputs of missing heads are not in it."""
+        """``<head>__<output>`` -> its float32 values in native byte order (``np.frombuffer(b, np.float32)``
+        reads them without a copy). Outputs of missing heads are not in it."""
     @property
     def missing(self) -> dict[str, str]:
-        """Head -> reason (``deadline``, ``unavailable``, ``failed``, ``bad_output``, ``non_finite``, or whatever
-        ``complete`` was told)."""
+        """Head -> reason (``deadline``, ``unavailable``, ``failed``, ``bad_output``, ``non_finite``, or
+        whatever ``complete`` was told)."""
 
 class DoneRow:
     """One row of an answered ticket."""
@@ -215,8 +217,9 @@ class DoneRow:
 class Done:
     """The one answer to a ticket.
 
-    ``code``: "OK" (every row was answered, though heads may be missing), "DEADLINE_EXCEEDED" (``rows`` hold what was
-    there at the deadline), "CANCELLED" and content errors (no rows), or why no batch of the ticket succeeded.
+    ``code``: "OK" (every row was answered, though heads may be missing), "DEADLINE_EXCEEDED" (``rows`` hold
+    what was there at the deadline), "CANCELLED" and content errors (no rows), or why no batch of the ticket
+    succeeded.
     """
 
     @property
@@ -247,8 +250,8 @@ class Done:
 # --------------------------------------------------------------------------- the scheduler
 
 class EnsembleConfig:
-    """An ensemble to serve. ``tensors``: (name, view); ``outputs``: (``<head>__<output>``, head, elements a row);
-    ``buffers`` > ``credit`` (most batches in flight). Raises InvalidRequest naming the member."""
+    """An ensemble to serve. ``tensors``: (name, view); ``outputs``: (``<head>__<output>``, head, elements a
+    row); ``buffers`` > ``credit`` (most batches in flight). Raises InvalidRequest naming the member."""
 
     def __init__(
         self,
@@ -271,8 +274,8 @@ class EnsembleConfig:
     def credit(self) -> int: ...
 
 class Scheduler:
-    """Encoded bytes in, batches out, scores in, answers out. Nothing blocks on decoding or inference; every method
-    may be called from any thread. See ``cpp/include/floodgate/scheduler.h`` for the contract."""
+    """Encoded bytes in, batches out, scores in, answers out. Nothing blocks on decoding or inference; every
+    method may be called from any thread. See ``cpp/include/floodgate/scheduler.h`` for the contract."""
 
     def __init__(
         self,
@@ -313,9 +316,9 @@ class Scheduler:
         outputs: Mapping[str, npt.NDArray[np.float32]],
         failures: Mapping[str, tuple[str, str]] = {},
     ) -> None:
-        """The server's answer: C-contiguous float32 [rows, elements] by output name, and head -> (reason, message).
-        A wrong size makes the head ``bad_output``. Raises InvalidRequest when the batch is not in flight or an
-        output is of another dtype or order."""
+        """The server's answer: C-contiguous float32 [rows, elements] by output name, and head -> (reason,
+        message). A wrong size makes the head ``bad_output``. Raises InvalidRequest when the batch is not in
+        flight or an output is of another dtype or order."""
     def fail_batch(self, batch_id: int, code: str, message: str) -> None:
         """The server refused or failed the batch and reads it no more. ``code``: one of ``CODES``."""
     def quarantine(self, batch_id: int) -> None:
@@ -326,8 +329,8 @@ class Scheduler:
     def drain(self) -> None: ...
     def stats(self) -> dict[str, Any]:
         """``counters`` (only grow), ``queued_rows`` by lane name, ``open_tickets``, ``arena_used_bytes``,
-        ``arena_free_bytes``, ``draining``, ``drained``, and ``ensembles``: generation, ensemble, retired, ``buffers``
-        by state, ready_rows, decoding_rows, fixed_us and per_row_us of the service model."""
+        ``arena_free_bytes``, ``draining``, ``drained``, and ``ensembles``: generation, ensemble, retired,
+        ``buffers`` by state, ready_rows, decoding_rows, fixed_us and per_row_us of the service model."""
     @property
     def fd(self) -> int:
         """An eventfd, readable exactly while there are batches to take or answers to poll. Never read it."""

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from floodgate import _core, errors
+from PIL import Image
 
 VIEW = _core.ImageView(8, 8)
 
@@ -23,12 +22,19 @@ def picture(color: tuple[int, int, int]) -> bytes:
 
 
 def image_ensemble(name: str = "image@test") -> _core.EnsembleConfig:
-    return _core.EnsembleConfig(name, "image", [("image", VIEW)], [("mean__rgb", "mean", 3)], ["mean"], max_batch=4)
+    return _core.EnsembleConfig(
+        name, "image", [("image", VIEW)], [("mean__rgb", "mean", 3)], ["mean"], max_batch=4
+    )
 
 
 def text_ensemble() -> _core.EnsembleConfig:
     return _core.EnsembleConfig(
-        "text@test", "text", [("text", _core.TextView((8, 32)))], [("size__bytes", "size", 1)], ["size"], max_batch=4
+        "text@test",
+        "text",
+        [("text", _core.TextView((8, 32)))],
+        [("size__bytes", "size", 1)],
+        ["size"],
+        max_batch=4,
     )
 
 
@@ -46,7 +52,9 @@ def await_ready(scheduler: _core.Scheduler) -> None:
 
 def read(tensor: _core.TensorRef) -> np.ndarray:
     dtype = {"UINT8": np.uint8, "INT32": np.int32}[tensor.dtype]
-    return np.frombuffer(open_region(tensor.region), dtype, tensor.bytes // np.dtype(dtype).itemsize, tensor.offset).reshape(tensor.shape)
+    return np.frombuffer(
+        open_region(tensor.region), dtype, tensor.bytes // np.dtype(dtype).itemsize, tensor.offset
+    ).reshape(tensor.shape)
 
 
 def open_region(key: str) -> bytes:
@@ -64,7 +72,12 @@ def test_a_picture_goes_in_as_bytes_and_its_scores_come_back(scheduler: _core.Sc
     batch = take(scheduler)
     (tensor,) = batch.tensors
     assert (batch.rows, batch.generation, batch.ensemble) == (1, 1, "image@test")
-    assert (tensor.name, tensor.dtype, tensor.shape, tensor.kind) == ("image", "UINT8", (1, 8, 8, 3), "system")
+    assert (tensor.name, tensor.dtype, tensor.shape, tensor.kind) == (
+        "image",
+        "UINT8",
+        (1, 8, 8, 3),
+        "system",
+    )
     pixels = read(tensor)
     scheduler.complete(batch.batch_id, {"mean__rgb": pixels.mean(axis=(1, 2)).astype(np.float32)})
     (done,) = scheduler.poll_done()
