@@ -216,9 +216,7 @@ def test_refusals_are_typed_and_readable() -> None:
     with pytest.raises(ContentTooLarge, match=r"61 px; the limit \(max_side_px\) is 60"):
         _core.probe(encoded(photo(61, 45), format="PNG"), _core.MediaLimits(max_side_px=60))
     with pytest.raises(ContentTooLarge, match="max_pixels"):
-        _core.render_view(
-            encoded(photo(61, 45), format="PNG"), _core.ImageView(4, 4), _core.MediaLimits(max_pixels=60)
-        )
+        _core.render_view(encoded(photo(61, 45), format="PNG"), _core.ImageView(4, 4), _core.MediaLimits(max_pixels=60))
 
 
 def test_only_bytes_are_taken() -> None:
