@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "floodgate/shared_region.h"
+#include "floodgate/buffer_pool.h"
 #include "status.h"
 
 namespace py = pybind11;
@@ -336,8 +336,7 @@ void bind_scheduler(py::module_& m) {
       .def("stats", [](const Scheduler& scheduler) { return stats_of(scheduler.stats()); })
       .def_property_readonly("fd", &Scheduler::fd);
 
-  m.def("sweep_stale_regions", &sweep_stale_regions, "prefix"_a = "floodgate-",
-        "Unlink the regions of dead servers; returns how many.");
+  m.def("sweep_stale_buffers", &sweep_stale_buffers, "Unlink the regions of dead servers; returns how many.");
 }
 
 }  // namespace floodgate

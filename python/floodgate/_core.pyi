@@ -335,5 +335,5 @@ class Scheduler:
     def fd(self) -> int:
         """An eventfd, readable exactly while there are batches to take or answers to poll. Never read it."""
 
-def sweep_stale_regions(prefix: str = "floodgate-") -> int:
-    """Unlink the shared-memory regions of dead servers; returns how many."""
+def sweep_stale_buffers() -> int:
+    """Unlink the batch buffers of dead servers, told by their locks; returns how many."""

@@ -216,7 +216,7 @@ TEST(SharedRegion, SweepingRemovesTheDeadOwnersRegionsOnly) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   ASSERT_EQ(status, 0);
   EXPECT_TRUE(exists("/" + prefix + "left"));
-  EXPECT_EQ(sweep_stale_regions(prefix), 1u);
+  EXPECT_EQ(sweep_stale_regions([&](std::string_view name) { return name.starts_with(prefix); }), 1u);
   EXPECT_FALSE(exists("/" + prefix + "left"));
   EXPECT_TRUE(exists("/" + prefix + "mine"));
 }

@@ -110,4 +110,8 @@ class BufferPool {
   std::uint32_t counts_[kBufferStates] = {};
 };
 
+// Unlinks the buffer regions of processes that died without doing so, told by their lock. Names that are not
+// "floodgate-<pid>-<generation>-<serial>" are let alone. Returns how many were removed.
+std::size_t sweep_stale_buffers();
+
 }  // namespace floodgate

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -45,8 +46,9 @@ class SharedRegion {
   const std::size_t size_;
 };
 
-// Unlinks every region under /dev/shm whose name starts with `prefix` (no slash) and whose owner is dead.
-// Returns how many were removed.
-std::size_t sweep_stale_regions(std::string_view prefix);
+// Unlinks every region under /dev/shm whose name (no slash) is `ours` and whose owner is dead. Returns how
+// many were removed. REQUIRES: whatever bears such a name was made by SharedRegion::named(); only then does a
+// lock tell.
+std::size_t sweep_stale_regions(const std::function<bool(std::string_view)>& ours);
 
 }  // namespace floodgate

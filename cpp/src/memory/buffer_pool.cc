@@ -158,4 +158,20 @@ std::vector<TensorRef> BufferPool::tensor_refs(std::uint32_t buffer, std::uint32
   return refs;
 }
 
+std::size_t sweep_stale_buffers() {
+  return sweep_stale_regions([](std::string_view name) {
+    constexpr std::string_view kPrefix = "floodgate-";
+    if (!name.starts_with(kPrefix)) return false;
+    int numbers = 0;
+    bool digit_before = false;
+    for (const char letter : name.substr(kPrefix.size())) {
+      const bool digit = letter >= '0' && letter <= '9';
+      if (!digit && (letter != '-' || !digit_before)) return false;
+      if (digit && !digit_before) ++numbers;
+      digit_before = digit;
+    }
+    return digit_before && numbers == 3;
+  });
+}
+
 }  // namespace floodgate

@@ -66,13 +66,13 @@ SharedRegion::~SharedRegion() {
   close(fd_);
 }
 
-std::size_t sweep_stale_regions(std::string_view prefix) {
+std::size_t sweep_stale_regions(const std::function<bool(std::string_view)>& ours) {
   DIR* directory = opendir("/dev/shm");
   if (directory == nullptr) return 0;
   std::size_t removed = 0;
   while (const dirent* entry = readdir(directory)) {
     const std::string_view name = entry->d_name;
-    if (prefix.empty() || !name.starts_with(prefix)) continue;
+    if (!ours(name)) continue;
     const std::string key = "/" + std::string(name);
     const int fd = shm_open(key.c_str(), O_RDWR, 0);
     if (fd < 0) continue;
