@@ -13,6 +13,7 @@ from floodgate.v1 import moderation_pb2 as pb
 
 _COLOUR = {"ALLOW": "green", "LABEL": "yellow", "AGE_RESTRICT": "yellow", "LIMIT": "magenta", "REMOVE": "red"}
 _NAME_WIDTH = 44
+_PIPE_WIDTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,10 @@ class Row:
 
 def show(rows: Iterable[Row], console: Console | None = None) -> None:
     """Prints one line an item: action, review, what was found and why, the scores behind it, the time it took."""
-    console = console or Console()
+    if console is None:
+        console = Console()
+        if not console.is_terminal:  # a pipe has no width; a log should not be folded
+            console = Console(width=_PIPE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, options in (
         ("item", {"no_wrap": True, "max_width": _NAME_WIDTH}),

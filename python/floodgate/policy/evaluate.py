@@ -32,7 +32,7 @@ def check_context(policy: CompiledPolicy, surface: str, context: Context) -> Non
     the wrong type. Signals that the policy does not declare are let through and have no effect, so that a
     policy can drop one before its callers do; unknown markets are the verdict's to report."""
     if surface not in policy.axes.surfaces:
-        known = ", ".join(policy.axes.surfaces)
+        known = ", ".join(policy.taxonomy.surfaces)
         raise InvalidRequest(f"unknown surface '{surface}'; the taxonomy has {known}", field="surface")
     audience = context.viewer_audience
     if audience not in policy.axes.audiences:

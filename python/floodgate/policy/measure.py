@@ -46,12 +46,14 @@ class LabelMeasure:
 
 
 def judged_parts(parts: Sequence[PartResult]) -> list[PartResult]:
-    """The parts that count, in an order that does not depend on the one given: neither CONTEXT nor
-    SKIPPED."""
-    counted = [
-        part for part in parts if part.role is not Role.CONTEXT and part.state is not PartState.SKIPPED
-    ]
+    """The parts that count, in an order that does not depend on the one given: not CONTEXT, nor what no configured
+    head judges. A part that heads should have scored and did not counts, as unscored."""
+    counted = [part for part in parts if part.role is not Role.CONTEXT and not _needs_no_judging(part)]
     return sorted(counted, key=lambda part: (part.part_id, part.role, part.modality.value))
+
+
+def _needs_no_judging(part: PartResult) -> bool:
+    return part.state is PartState.SKIPPED and not part.missing
 
 
 def measure(rule: LabelRule, parts: Sequence[PartResult]) -> LabelMeasure:
@@ -61,7 +63,7 @@ def measure(rule: LabelRule, parts: Sequence[PartResult]) -> LabelMeasure:
     absent: list[tuple[str, str, str]] = []
     heads = {use.head for use in rule.heads}
     for part in parts:
-        if part.state is not PartState.JUDGED or not rule.applies_to(part.role, part.modality):
+        if part.state is PartState.UNREADABLE or not rule.applies_to(part.role, part.modality):
             continue
         value = _part_value(rule, part)
         if value is None:

@@ -145,7 +145,7 @@ def build_axes(taxonomy: Taxonomy, selectors: Iterable[Selector]) -> Axes:
     return Axes(
         markets=taxonomy.markets,
         market_class=MappingProxyType(market_class),
-        surfaces=MappingProxyType({name: index for index, name in enumerate(taxonomy.surfaces)}),
+        surfaces=MappingProxyType({name: index for index, name in enumerate(("", *taxonomy.surfaces))}),
         audiences=MappingProxyType({name: index for index, name in enumerate(("", *taxonomy.audiences))}),
         examples=tuple(examples),
     )
@@ -225,10 +225,6 @@ def resolve(
                 f"more specific ones cover all of '{override.selector.text}'",
                 "remove it",
             )
-    if 0 not in used and axes.surfaces:
-        log.error(
-            span, f"{what} never applies here: overrides cover every case", "make one of them the general one"
-        )
     table.setflags(write=False)
     return Variants(
         names=("", *(override.selector.text for override in overrides)),
