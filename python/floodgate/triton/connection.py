@@ -151,8 +151,8 @@ class Connection:
             if not isinstance(error, InferenceServerException) or is_answer(error):
                 raise error
             if self.memory == "inline":
-                # The request carried copies: whatever the server does now, it does not read our memory. A death
-                # is usually known a moment later, and then ``ready`` already says so when this raises.
+                # The request carried copies: whatever the server does now, it does not read our memory. A
+                # death is usually known a moment later, and then ``ready`` already says so when this raises.
                 await asyncio.wait({self.lost}, timeout=_DEATH_NOTICE_S)
                 raise BackendLost(f"Triton did not answer: {message_of(error)}") from error
             await asyncio.wait({self.lost})
