@@ -91,9 +91,7 @@ class TextView:
 class MediaLimits:
     """What is refused before it is decoded: encoded bytes, width * height, and either side in px."""
 
-    def __init__(
-        self, max_bytes: int = 33554432, max_pixels: int = 100000000, max_side_px: int = 65535
-    ) -> None: ...
+    def __init__(self, max_bytes: int = 33554432, max_pixels: int = 100000000, max_side_px: int = 65535) -> None: ...
     @property
     def max_bytes(self) -> int: ...
     @property

@@ -213,7 +213,7 @@ def _key_of(variable: str) -> tuple[str, ...] | None:
     key = tuple(variable[len(ENV_PREFIX) :].lower().split("__"))
     model: Any = Config
     for index, name in enumerate(key):
-        field = model.model_fields.get(name) if isinstance(model, type) else None
+        field = getattr(model, "model_fields", {}).get(name)
         if field is None:
             known = [ENV_PREFIX + "__".join((*key[:index], f)).upper() for f in getattr(model, "model_fields", {})]
             hint = difflib.get_close_matches(variable, known, 1)
@@ -226,10 +226,10 @@ def _key_of(variable: str) -> tuple[str, ...] | None:
 
 
 def _split_if_list(key: tuple[str, ...], value: str) -> Any:
-    model: Any = Config
+    annotation: Any = Config
     for name in key:
-        model = model.model_fields[name].annotation
-    if get_origin(model) is tuple and get_args(model):
+        annotation = annotation.model_fields[name].annotation
+    if get_origin(annotation) is tuple and get_args(annotation):
         return [word.strip() for word in value.split(",") if word.strip()]
     return value
 

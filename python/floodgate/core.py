@@ -284,6 +284,8 @@ def codecs() -> Mapping[str, str]:
 def preprocessing_digest(ensembles: Sequence[EnsembleSpec]) -> str:
     """SHA-256, hex, over all that stands between bytes and tensors: views and codec versions. Equal digests mean
     equal tensors for equal bytes."""
-    views = {f"{spec.modality.value}/{tensor.name}": asdict(tensor.view) for spec in ensembles for tensor in spec.tensors}
+    views = {
+        f"{spec.modality.value}/{tensor.name}": asdict(tensor.view) for spec in ensembles for tensor in spec.tensors
+    }
     content = json.dumps({"views": views, "codecs": dict(codecs())}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

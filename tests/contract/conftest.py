@@ -11,8 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from floodgate.triton.install import TritonInstall, locate
 from stages import FakeStage, Stage, TritonStage
+
+from floodgate.triton.install import TritonInstall, locate
 
 STATE_DIR = Path(os.environ.get("FLOODGATE_STATE_DIR", Path(__file__).parents[2] / "var"))
 
@@ -21,9 +22,7 @@ STATE_DIR = Path(os.environ.get("FLOODGATE_STATE_DIR", Path(__file__).parents[2]
 def triton_install() -> TritonInstall:
     found = locate(STATE_DIR)
     if found is None:
-        pytest.skip(
-            f"Triton is not installed under {STATE_DIR}; `floodgate triton install` or `make test` does it"
-        )
+        pytest.skip(f"Triton is not installed under {STATE_DIR}; `floodgate triton install` or `make test` does it")
     return found
 
 

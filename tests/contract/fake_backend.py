@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from floodgate.errors import BackendLost
 from floodgate.triton.regions import read_region
 from floodgate.types import Batch, BatchOutcome, EnsembleSpec, HeadFailure, output_name

@@ -60,9 +60,7 @@ class TestBatch:
     tensors: tuple[Tensor, ...]
 
 
-def make_batch(
-    ensemble: str, region: Region, arrays: dict[str, npt.NDArray[np.generic]], offset: int = 0
-) -> TestBatch:
+def make_batch(ensemble: str, region: Region, arrays: dict[str, npt.NDArray[np.generic]], offset: int = 0) -> TestBatch:
     """Write ``arrays`` (each [rows, ...]) one after another into ``region`` and describe them."""
     tensors = []
     rows = next(iter(arrays.values())).shape[0]

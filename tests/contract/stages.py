@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fake_backend import FakeBackend
+from region import Region, TestBatch, make_batch
+from small_heads import SmallHead, rows
+
 from floodgate.triton.backend import TritonBackend, embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions
 from floodgate.triton.repository import load_heads
 from floodgate.types import Backend
-from region import Region, TestBatch, make_batch
-from small_heads import SmallHead, rows
 
 PATIENCE_S = 60.0
 
@@ -45,9 +46,7 @@ class Stage:
         if region is None:
             region = Region(64 * 1024)
             self.regions.append(region)
-        return make_batch(
-            self.ensemble.name, region, {self.ensemble.tensors[0].name: rows(*values)}, offset=4096
-        )
+        return make_batch(self.ensemble.name, region, {self.ensemble.tensors[0].name: rows(*values)}, offset=4096)
 
     def break_head(self, name: str, fault: str) -> None:
         self.heads[name].fault = fault

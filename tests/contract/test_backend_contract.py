@@ -6,9 +6,10 @@ import asyncio
 
 import numpy as np
 import pytest
-from floodgate.errors import BackendLost
 from small_heads import expected
 from stages import Stage
+
+from floodgate.errors import BackendLost
 
 
 async def test_scores_come_back_to_the_right_rows(stage: Stage) -> None:
@@ -75,9 +76,7 @@ async def test_death_loses_what_is_under_way_and_the_server_comes_back(stage: St
     ended = await asyncio.gather(*under_way, return_exceptions=True)
     assert [type(error) for error in ended] == [BackendLost, BackendLost]
     await stage.back()
-    np.testing.assert_array_equal(
-        (await stage.backend.infer(stage.batch(11))).outputs["first__scores"], expected(11)
-    )
+    np.testing.assert_array_equal((await stage.backend.infer(stage.batch(11))).outputs["first__scores"], expected(11))
 
 
 async def test_a_frozen_server_answers_right_but_late(stage: Stage) -> None:

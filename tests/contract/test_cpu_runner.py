@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from region import Region, make_batch
+from small_heads import config, rows
+
 from floodgate.errors import ModelError
 from floodgate.triton.backend import embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions
 from floodgate.triton.repository import load_heads
-from region import Region, make_batch
-from small_heads import config, rows
 
 pytestmark = pytest.mark.triton
 

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from region import Region
+from small_heads import expected
+from stages import TritonStage, eventually
+
 from floodgate.errors import BackendLost, ModelError, Unavailable
 from floodgate.triton.backend import connect_remote, embedded
 from floodgate.triton.ensemble import build_ensembles
@@ -15,9 +19,6 @@ from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions, sweep_shared_memory
 from floodgate.triton.repository import load_heads
 from floodgate.triton.supervisor import ServerState
-from region import Region
-from small_heads import expected
-from stages import TritonStage, eventually
 
 pytestmark = pytest.mark.triton
 
@@ -93,9 +94,7 @@ async def test_missing_region_is_refused_and_blames_no_head(triton_stage: Triton
     assert not (await triton_stage.backend.infer(triton_stage.batch(1))).failures
 
 
-async def test_silent_server_is_replaced_after_the_liveness_time(
-    triton_install: TritonInstall, tmp_path: Path
-) -> None:
+async def test_silent_server_is_replaced_after_the_liveness_time(triton_install: TritonInstall, tmp_path: Path) -> None:
     stage = TritonStage(tmp_path, triton_install, "shm")
     options = ServerOptions(tmp_path / "run", liveness_timeout_s=1.0, liveness_interval_s=0.1)
     stage.backend = embedded(triton_install, options, stage.repository)
@@ -130,9 +129,7 @@ def _group_of(pid: str) -> int:
     return 0 if fields[0] == "Z" else int(fields[2])
 
 
-async def test_run_directory_belongs_to_one_server(
-    triton_stage: TritonStage, triton_install: TritonInstall
-) -> None:
+async def test_run_directory_belongs_to_one_server(triton_stage: TritonStage, triton_install: TritonInstall) -> None:
     options = ServerOptions(triton_stage.repository.parent / "run")
     rival = embedded(triton_install, options, triton_stage.repository)
     with pytest.raises(Unavailable, match="in use"):
@@ -140,13 +137,9 @@ async def test_run_directory_belongs_to_one_server(
     await rival.close()
 
 
-async def test_head_that_does_not_load_is_named_with_its_reason(
-    triton_install: TritonInstall, tmp_path: Path
-) -> None:
+async def test_head_that_does_not_load_is_named_with_its_reason(triton_install: TritonInstall, tmp_path: Path) -> None:
     stage = TritonStage(tmp_path, triton_install, "shm")
-    (stage.repository / "first" / "1" / "model.py").write_text(
-        "raise ValueError('weights are upside down')\n"
-    )
+    (stage.repository / "first" / "1" / "model.py").write_text("raise ValueError('weights are upside down')\n")
     (ensemble,) = build_ensembles(load_heads(stage.repository, ["first", "second"]))
     with pytest.raises(ModelError, match=r"first.*weights are upside down"):
         await stage.backend.load(1, [ensemble])

@@ -34,9 +34,9 @@ def metric(server: Server, name: str, **labels: str) -> float:
     """The sum of a metric's samples that carry ``labels``."""
     total = 0.0
     for line in urllib.request.urlopen(server.metrics_url, timeout=10).read().decode().splitlines():
-        if line.startswith((f"{name} ", f"{name}{{")):
-            if all(f'{key}="{value}"' in line for key, value in labels.items()):
-                total += float(line.rsplit(" ", 1)[1])
+        named = line.startswith((f"{name} ", f"{name}{{"))
+        if named and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            total += float(line.rsplit(" ", 1)[1])
     return total
 
 

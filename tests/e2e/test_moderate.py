@@ -31,7 +31,9 @@ def scores_of(decision: pb.Decision) -> dict[tuple[str, str], pb.LabelScore]:
 
 
 def test_a_photo_and_its_caption_get_one_decision_with_everything_to_trace_it(client: Client, photo: bytes) -> None:
-    decision = client.moderate(image=photo, text="A lovely portrait of a pilot", surface="photo", trace=True, timeout=60)
+    decision = client.moderate(
+        image=photo, text="A lovely portrait of a pilot", surface="photo", trace=True, timeout=60
+    )
     assert decision.action == pb.ACTION_ALLOW
     assert decision.finality == pb.FINALITY_FINAL
     assert [part.state for part in decision.parts] == [pb.PartStatus.STATE_JUDGED] * 2

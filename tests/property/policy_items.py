@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from floodgate.policy import load_policy
 from floodgate.policy.combination import float32
 from floodgate.types import (
@@ -16,7 +18,6 @@ from floodgate.types import (
     PartState,
     Role,
 )
-from hypothesis import strategies as st
 
 TESTS = Path(__file__).parents[1]
 FEEDS = {

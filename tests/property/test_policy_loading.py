@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from floodgate.policy import check
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_items import FEEDS, TESTS
+
+from floodgate.policy import check
 
 SOURCE = (TESTS / "property" / "rich_policy.yaml").read_text(encoding="utf-8")
 TAXONOMY = (TESTS / "golden" / "taxonomy.yaml").read_text(encoding="utf-8")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from floodgate.decision import DecisionRecord, MediaFacts, ModelRecord, PartRecord, Timings, replay
-from floodgate.decision.encoding import shortest_float32
-from floodgate.policy import evaluate
-from floodgate.types import Context, PartResult, Verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_items import RICH, contexts, items, surfaces
 
+from floodgate.decision import DecisionRecord, MediaFacts, ModelRecord, PartRecord, Timings, replay
+from floodgate.decision.encoding import shortest_float32
+from floodgate.policy import evaluate
+from floodgate.types import Context, PartResult, Verdict
 
-def record_of(
-    surface: str, context: Context, item: tuple[PartResult, ...], verdict: Verdict
-) -> DecisionRecord:
+
+def record_of(surface: str, context: Context, item: tuple[PartResult, ...], verdict: Verdict) -> DecisionRecord:
     return DecisionRecord(
         decision_id="019aa9b0-0000-7000-8000-000000000000",
         time="2026-11-22T09:30:00.123Z",

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policy_items import FEEDS, RICH, contexts, items, parts, scores, surfaces
+
 from floodgate.policy import calibrate_rows, evaluate, evaluate_rows
 from floodgate.types import (
     Context,
@@ -19,9 +23,6 @@ from floodgate.types import (
     Role,
     Verdict,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from policy_items import FEEDS, RICH, contexts, items, parts, scores, surfaces
 
 Item = tuple[PartResult, ...]
 
@@ -54,15 +55,11 @@ def assert_no_softer(before: Verdict, after: Verdict) -> None:
 
 @given(items, surfaces, contexts, st.data())
 @settings(max_examples=300, deadline=None)
-def test_raising_scores_never_softens(
-    item: Item, surface: str, context: Context, data: st.DataObject
-) -> None:
+def test_raising_scores_never_softens(item: Item, surface: str, context: Context, data: st.DataObject) -> None:
     raised: list[PartResult] = []
     for part in item:
         lifted = [
-            replace(
-                score, score=max(score.score, data.draw(scores)) if data.draw(st.booleans()) else score.score
-            )
+            replace(score, score=max(score.score, data.draw(scores)) if data.draw(st.booleans()) else score.score)
             for score in part.scores
         ]
         raised.append(replace(part, scores=tuple(lifted)))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from floodgate import _core, errors
 from PIL import Image
+
+from floodgate import _core, errors
 
 VIEW = _core.ImageView(8, 8)
 
@@ -22,9 +23,7 @@ def picture(color: tuple[int, int, int]) -> bytes:
 
 
 def image_ensemble(name: str = "image@test") -> _core.EnsembleConfig:
-    return _core.EnsembleConfig(
-        name, "image", [("image", VIEW)], [("mean__rgb", "mean", 3)], ["mean"], max_batch=4
-    )
+    return _core.EnsembleConfig(name, "image", [("image", VIEW)], [("mean__rgb", "mean", 3)], ["mean"], max_batch=4)
 
 
 def text_ensemble() -> _core.EnsembleConfig:

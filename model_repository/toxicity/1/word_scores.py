@@ -51,9 +51,7 @@ class WordScores:
         for word in stop_words.read_text(encoding="utf-8").split():
             self._columns.setdefault(word, stop_word)
         # Numbers are words of every language, so they say nothing about this one.
-        self._is_known = np.array(
-            [not word.isnumeric() for word in vocabulary] + [True, False, False], np.float64
-        )
+        self._is_known = np.array([not word.isnumeric() for word in vocabulary] + [True, False, False], np.float64)
         self._is_word = self._is_known.copy()
         self._is_word[self._columns.unknown_word] = 1.0
 

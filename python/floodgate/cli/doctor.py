@@ -149,12 +149,14 @@ def _load_library(name: str) -> bool:
 
 
 def gpu_findings(which: Callable[[str], str | None], loads: Callable[[str], bool]) -> Iterator[Finding]:
-    """What there is of a GPU: the driver's library decides, then the compiler. ``which`` finds a program's path, ``loads``
-    says whether a shared library can be loaded."""
+    """What there is of a GPU: the driver's library decides, then the compiler. ``which`` finds a program's path,
+    ``loads`` says whether a shared library can be loaded."""
     driver = loads("libcuda.so.1")
     nvcc = which("nvcc")
     if driver:
-        yield Finding("gpu", _NOTE, "an NVIDIA driver is here", "this version runs on the CPU only; the GPU is not used")
+        yield Finding(
+            "gpu", _NOTE, "an NVIDIA driver is here", "this version runs on the CPU only; the GPU is not used"
+        )
     elif nvcc:
         yield Finding("gpu", _NOTE, f"nvcc at {nvcc}, but no driver", "CUDA code can be compiled here, not run")
     else:

@@ -38,11 +38,13 @@ def command(
     config: settings.ConfigOption = None,
 ) -> None:
     """Judges FILES and texts, each as an item of its own, and prints a table. Exit code 1 if any got no decision."""
-    named = [*read_files(files or []), *((f'"{words}"', text_part(words, language=language)) for words in text or [])]
+    named = read_files(files or [])
+    named += [(f'"{words}"', text_part(words, language=language)) for words in text or []]
     if not named:
         raise ConfigError("nothing to judge: give picture files or --text")
+    items = [(name, [part]) for name, part in named]
     if together:
-        named = [(" + ".join(name for name, _ in named), [part for _, part in named])]  # type: ignore[misc]
+        items = [(" + ".join(name for name, _ in named), [part for _, part in named])]
     fields: dict[str, Any] = {
         "surface": surface,
         "markets": market or [],
@@ -54,9 +56,8 @@ def command(
     }
     rows = []
     with Client(target or settings.read(config).address) as client:
-        for name, parts in named:
-            several = parts if isinstance(parts, list) else [parts]
-            request = build_request(parts=several, content_id=name[:200], **fields)
+        for name, parts in items:
+            request = build_request(parts=parts, content_id=name[:60], **fields)
             rows.append(_judge(client, name, request, timeout))
     if as_json:
         for row in rows:

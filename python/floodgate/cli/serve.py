@@ -90,8 +90,8 @@ def say(line: str) -> None:
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[Running]:
-    """Starts everything in order, yields the running server, and takes it down in reverse: the door first, so that every
-    accepted request is answered before what answers it goes. Raises StartupError or Unavailable."""
+    """Starts everything in order, yields the running server, and takes it down in reverse: the door first, so that
+    every accepted request is answered before what answers it goes. Raises StartupError or Unavailable."""
     heads = load_heads(config.model_repository, config.heads)
     configured = {head.name: head.labels for head in heads}
     known = {card.name: card.labels for card in list_heads(config.model_repository)}
@@ -231,7 +231,7 @@ async def _moderate_examples(target: str, folder: Path) -> int:
     rows = []
     async with AsyncClient(target) as client:
         for name, part in named:
-            request = build_request(parts=[part], content_id=name[:200], trace=True)
+            request = build_request(parts=[part], content_id=name[:60], trace=True)
             try:
                 rows.append(Row(name, await client.send(request, timeout=30.0), None))
             except FloodgateError as error:

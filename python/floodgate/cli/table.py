@@ -40,7 +40,7 @@ def show(rows: Iterable[Row], console: Console | None = None) -> None:
         ("scores", {}),
         ("ms", {"justify": "right", "no_wrap": True}),
     ):
-        table.add_column(heading, **options)  # type: ignore[arg-type]
+        table.add_column(heading, **options)
     for row in rows:
         if row.decision is None:
             code = row.error.code if row.error is not None else "INTERNAL"

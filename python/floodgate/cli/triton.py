@@ -17,6 +17,6 @@ def triton() -> None:
 
 @app.command("install")
 def install_command(config: settings.ConfigOption = None) -> None:
-    """Fetches Triton's wheel, verifies it and unpacks what is needed under the state directory; quiet when it is there."""
+    """Fetches Triton's wheel, verifies it and unpacks what is needed; quiet when it is there."""
     chosen = settings.read(config)
     install(chosen.state_dir, report=lambda line: print(f"==> {line}", flush=True))

@@ -179,6 +179,4 @@ def _decode_tuple(kinds: tuple[Any, ...], value: Any, path: str) -> tuple[Any, .
         return tuple(_decode(kinds[0], entry, f"{path}[{index}]") for index, entry in enumerate(value))
     if len(value) != len(kinds):
         raise ValueError(f"{path}: {len(value)} entries where {len(kinds)} belong")
-    return tuple(
-        _decode(kind, entry, f"{path}[{i}]") for i, (kind, entry) in enumerate(zip(kinds, value, strict=True))
-    )
+    return tuple(_decode(kind, entry, f"{path}[{i}]") for i, (kind, entry) in enumerate(zip(kinds, value, strict=True)))

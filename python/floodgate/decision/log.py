@@ -94,9 +94,7 @@ class DecisionLog:
         try:
             self._open()
         except OSError as error:
-            raise ConfigError(
-                f"the decision log '{path}' cannot be opened: {error.strerror or error}"
-            ) from error
+            raise ConfigError(f"the decision log '{path}' cannot be opened: {error.strerror or error}") from error
         self._thread = threading.Thread(target=self._run, name="floodgate-decision-log", daemon=True)
         self._thread.start()
 
@@ -112,9 +110,7 @@ class DecisionLog:
             self._overflow_lost += 1
             first = not self._overflowing
             self._overflowing = True
-            reason = (
-                "it is closed" if self._closing else f"{self._capacity} decisions are waiting to be written"
-            )
+            reason = "it is closed" if self._closing else f"{self._capacity} decisions are waiting to be written"
         if first:
             self._report(f"the decision log '{self._path}' drops decisions: {reason}")
         return False
@@ -185,9 +181,7 @@ class DecisionLog:
                 self._overflowing = False
                 self._overflow_lost = 0
         if recovered and not finished:
-            self._report(
-                f"the decision log '{self._path}' keeps up again; {recovered} decisions were dropped"
-            )
+            self._report(f"the decision log '{self._path}' keeps up again; {recovered} decisions were dropped")
         if batch:
             self._write(batch)
         reopening = reopen_goal > self._reopen_done
@@ -205,10 +199,7 @@ class DecisionLog:
 
     def _nothing_to_do(self) -> bool:
         return not (
-            self._queue
-            or self._closing
-            or self._sync_asked > self._sync_done
-            or self._reopen_asked > self._reopen_done
+            self._queue or self._closing or self._sync_asked > self._sync_done or self._reopen_asked > self._reopen_done
         )
 
     def _write(self, batch: list[DecisionRecord]) -> None:
@@ -229,9 +220,7 @@ class DecisionLog:
                 self._trouble = reason
                 self._report(f"the decision log '{self._path}' cannot be written: {reason}")
         elif self._trouble:
-            self._report(
-                f"the decision log '{self._path}' is written again; {self._lost} decisions were lost"
-            )
+            self._report(f"the decision log '{self._path}' is written again; {self._lost} decisions were lost")
             self._trouble, self._lost = "", 0
 
     def _put(self, lines: list[bytes]) -> tuple[int, str]:
@@ -307,9 +296,7 @@ class DecisionLog:
             try:
                 os.close(fd)
             except OSError as error:
-                self._report(
-                    f"the decision log '{self._path}' was closed with an error: {error.strerror or error}"
-                )
+                self._report(f"the decision log '{self._path}' was closed with an error: {error.strerror or error}")
 
 
 def read_log(path: Path) -> Iterator[tuple[int, DecisionRecord | ValueError]]:

@@ -77,9 +77,7 @@ class PartRecord:
 def part_record(part: Part, result: PartResult, media: MediaFacts | None = None) -> PartRecord:
     """Bind a part to its result. Raises ValueError when they are not of the same part."""
     if part.part_id != result.part_id:
-        raise ValueError(
-            f"part '{part.part_id}' and a result of part '{result.part_id}' do not belong together"
-        )
+        raise ValueError(f"part '{part.part_id}' and a result of part '{result.part_id}' do not belong together")
     digest = hashlib.sha256(part.data).hexdigest()
     return PartRecord(result, digest, len(part.data), part.language, media)
 

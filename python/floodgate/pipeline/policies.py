@@ -51,4 +51,3 @@ class PolicySet:
             known = ", ".join(sorted(self._by_revision))
             raise NotFound(f"policy_revision {revision!r} is not loaded; loaded are {known}")
         return policy
-

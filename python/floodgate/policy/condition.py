@@ -103,9 +103,7 @@ class TermReader:
         table = read_mapping(node, self.log, "a condition")
         if table is None:
             return None
-        kinds = [
-            key.text for key, _ in table.entries if key.text in ("all", "any", "label", "signal", "declared")
-        ]
+        kinds = [key.text for key, _ in table.entries if key.text in ("all", "any", "label", "signal", "declared")]
         if len(kinds) != 1:
             self.log.error(
                 table.span,
@@ -119,9 +117,7 @@ class TermReader:
             case "signal":
                 return self._signal(table)
             case "declared":
-                name = Fields(table, self.log, "a declaration", ("declared",)).choice(
-                    "declared", self.declarable
-                )
+                name = Fields(table, self.log, "a declaration", ("declared",)).choice("declared", self.declarable)
                 return DeclaredTerm(name) if name is not None else None
             case kind:
                 return self._group(table, kind)
@@ -159,9 +155,7 @@ class TermReader:
         if at == 0.0:
             self.log.error(node.span, "every score is at least 0", "use a threshold above 0")
         elif bounds is not None and at > bounds[1]:
-            self.log.error(
-                node.span, f"this can never be met: the value of '{label}' never exceeds {bounds[1]:g}"
-            )
+            self.log.error(node.span, f"this can never be met: the value of '{label}' never exceeds {bounds[1]:g}")
         elif bounds is not None and at <= bounds[0]:
             self.log.error(node.span, f"this is always met: the value of '{label}' is at least {bounds[0]:g}")
         return ScoreTerm(label, at)

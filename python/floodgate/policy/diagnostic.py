@@ -152,9 +152,7 @@ def render(diagnostics: Sequence[Diagnostic], sources: Mapping[str, Sequence[str
     errors = sum(entry.severity is Severity.ERROR for entry in diagnostics)
     warnings = len(diagnostics) - errors
     if len(diagnostics) > 1:
-        counts = [
-            f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((errors, "error"), (warnings, "warning")) if n
-        ]
+        counts = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
         hidden = len(diagnostics) - len(blocks)
         blocks.append(", ".join(counts) + (f" ({hidden} not shown)" if hidden else ""))
     return "\n".join(blocks)

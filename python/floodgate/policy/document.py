@@ -150,13 +150,9 @@ class _Builder:
                     self._refuse(event, "a second YAML document starts here", "one file holds one document")
                 continue
             if isinstance(event, ev.AliasEvent):
-                self._refuse(
-                    event, f"alias '*{event.anchor}' is not allowed", "write the value out where it applies"
-                )
+                self._refuse(event, f"alias '*{event.anchor}' is not allowed", "write the value out where it applies")
             if getattr(event, "anchor", None) is not None:
-                self._refuse(
-                    event, f"anchor '&{event.anchor}' is not allowed", "write the value out where it applies"
-                )
+                self._refuse(event, f"anchor '&{event.anchor}' is not allowed", "write the value out where it applies")
             done: Node | None = None
             if isinstance(event, ev.ScalarEvent):
                 done = self._scalar(event)
@@ -190,9 +186,7 @@ class _Builder:
                 self._log.error(key.span, "a key must be a single word, not a list or mapping")
                 raise _Refused
             if key.text == "<<":
-                self._log.error(
-                    key.span, "merge keys are not allowed", "write the values out where they apply"
-                )
+                self._log.error(key.span, "merge keys are not allowed", "write the values out where they apply")
                 raise _Refused
             if key.text in seen:
                 first = seen[key.text].span

@@ -85,11 +85,7 @@ def evaluate(policy: CompiledPolicy, surface: str, context: Context, parts: Sequ
             steps.extend(by_class[market_class].steps)
         own = by_class[market_class]
         rules = _rule_ids(own.findings)
-        if (
-            same_effect(own.restrictions, base.restrictions)
-            and own.review == base.review
-            and rules == base_rules
-        ):
+        if same_effect(own.restrictions, base.restrictions) and own.review == base.review and rules == base_rules:
             continue
         outcomes.append(
             MarketOutcome(

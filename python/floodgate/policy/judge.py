@@ -163,18 +163,14 @@ class Judge:
         for part in self._parts:
             if part.state is not PartState.UNREADABLE:
                 continue
-            applicable = [
-                entry.rule for entry in self._measures if entry.rule.applies_to(part.role, part.modality)
-            ]
+            applicable = [entry.rule for entry in self._measures if entry.rule.applies_to(part.role, part.modality)]
             inherits = not applicable
             for rule in applicable:
                 own_override, own = rule.unreadable.at(self._scope)
                 if part.role not in own:
                     inherits = True
                     continue
-                self._note_unreadable(
-                    fired, part.part_id, rule.label, rule.policy_ref, own[part.role], own_override
-                )
+                self._note_unreadable(fired, part.part_id, rule.label, rule.policy_ref, own[part.role], own_override)
             if inherits:
                 ref = self._policy.guidelines
                 self._note_unreadable(fired, part.part_id, "", ref, defaults.get(part.role), override)

@@ -81,9 +81,7 @@ class LabelDraft:
             heads=self.heads,
             fuse=self.fuse,
             ladder=resolve(rules.ladder, rules.ladders, axes, log, f"the ladder {what}", spans["ladder"]),
-            unscored=resolve(
-                rules.unscored, rules.unscoreds, axes, log, f"'unscored' {what}", spans["unscored"]
-            ),
+            unscored=resolve(rules.unscored, rules.unscoreds, axes, log, f"'unscored' {what}", spans["unscored"]),
             unreadable=resolve(
                 rules.unreadable, rules.unreadables, axes, log, f"'unreadable' {what}", spans["unreadable"]
             ),
@@ -93,9 +91,7 @@ class LabelDraft:
 def compile_defaults(rules: RulesDraft, axes: Axes, log: DiagnosticLog) -> DefaultRules:
     spans = rules.spans
     return DefaultRules(
-        unscored=resolve(
-            rules.unscored, rules.unscoreds, axes, log, "the default 'unscored'", spans["unscored"]
-        ),
+        unscored=resolve(rules.unscored, rules.unscoreds, axes, log, "the default 'unscored'", spans["unscored"]),
         unreadable=resolve(
             rules.unreadable, rules.unreadables, axes, log, "the default 'unreadable'", spans["unreadable"]
         ),
@@ -152,9 +148,7 @@ class LabelReader:
                 continue
             inner = Fields(table, self.log, "an override", ("where", *allowed), required=("where",))
             if not any(key in inner for key in allowed):
-                self.log.error(
-                    table.span, "this override changes nothing", f"give it one of {', '.join(allowed)}"
-                )
+                self.log.error(table.span, "this override changes nothing", f"give it one of {', '.join(allowed)}")
             where = inner.node("where")
             selector = read_selector(where, self.outcomes.taxonomy, self.log) if where is not None else None
             changed = self._behaviour(inner, owner, roles, bounds, complete=complete)
@@ -191,28 +185,20 @@ class LabelReader:
         for key in ("unscored", "unreadable"):
             node = fields.node(key)
             found.append(
-                self.outcomes.role_rules(node, owner, roles, key, complete=complete)
-                if node is not None
-                else {}
+                self.outcomes.role_rules(node, owner, roles, key, complete=complete) if node is not None else {}
             )
         return ladder, found[0], found[1]
 
     def _roles(self, fields: Fields) -> frozenset[Role]:
         node = fields.node("roles")
         known = [role.name for role in JUDGED_ROLES]
-        return (
-            frozenset(Role[name] for name in read_choices(node, self.log, "role", known))
-            if node
-            else frozenset()
-        )
+        return frozenset(Role[name] for name in read_choices(node, self.log, "role", known)) if node else frozenset()
 
     def _modalities(self, fields: Fields) -> frozenset[Modality]:
         node = fields.node("modalities")
         known = {modality.value: modality for modality in Modality}
         return (
-            frozenset(known[name] for name in read_choices(node, self.log, "modality", known))
-            if node
-            else frozenset()
+            frozenset(known[name] for name in read_choices(node, self.log, "modality", known)) if node else frozenset()
         )
 
     def _heads(self, label: str, fields: Fields, *, optional: bool) -> tuple[list[HeadUse], set[str]]:
@@ -243,9 +229,7 @@ class LabelReader:
         listed = {use.head for use in uses}
         for name, labels in sorted(self.heads.configured.items()):
             if label in labels and name not in listed and table is not None:
-                self.log.warning(
-                    table.span, f"head '{name}' feeds label '{label}' too, and is not listed here"
-                )
+                self.log.warning(table.span, f"head '{name}' feeds label '{label}' too, and is not listed here")
         return uses, configured
 
     def _head(self, name: str, node: Node) -> HeadUse:
@@ -253,13 +237,9 @@ class LabelReader:
         if table is None:
             return HeadUse(name, Max(), Identity())
         fields = Fields(table, self.log, "a head", ("combine", "calibrate"), required=("combine",))
-        return HeadUse(
-            name, self._combination(fields.node("combine")), self._calibration(fields.node("calibrate"))
-        )
+        return HeadUse(name, self._combination(fields.node("combine")), self._calibration(fields.node("calibrate")))
 
-    def _one_of(
-        self, node: Node, what: str, plain: Sequence[str], tables: Sequence[str]
-    ) -> tuple[str, Node | None]:
+    def _one_of(self, node: Node, what: str, plain: Sequence[str], tables: Sequence[str]) -> tuple[str, Node | None]:
         """Read ``word`` or ``{word: details}``; ("", None) after reporting anything else."""
         if isinstance(node, ScalarNode):
             if isinstance(node.value, str) and node.value in plain:
@@ -273,16 +253,12 @@ class LabelReader:
         if table is None:
             return "", None
         if len(table.entries) != 1:
-            self.log.error(
-                table.span, f"'{what}' takes exactly one way", f"ways: {', '.join([*plain, *tables])}"
-            )
+            self.log.error(table.span, f"'{what}' takes exactly one way", f"ways: {', '.join([*plain, *tables])}")
             return "", None
         key, value = table.entries[0]
         if key.text in tables:
             return key.text, value
-        self.log.error(
-            key.span, f"'{key.text}' is no way to {what}", did_you_mean(key.text, tables, what="ways")
-        )
+        self.log.error(key.span, f"'{key.text}' is no way to {what}", did_you_mean(key.text, tables, what="ways"))
         return "", None
 
     def _combination(self, node: Node | None) -> Combination:
@@ -320,9 +296,7 @@ class LabelReader:
         if a is None or b is None:
             return Identity()
         if a <= 0.0:
-            self.log.error(
-                fields.span_of("a"), f"'a' must be above 0, not {a:g}", "a higher score never means less"
-            )
+            self.log.error(fields.span_of("a"), f"'a' must be above 0, not {a:g}", "a higher score never means less")
             return Identity()
         return Logistic(a, b)
 
@@ -386,9 +360,7 @@ class LabelReader:
                 continue
             weight = read_number(value, self.log, "a weight")
             if weight is not None and not 0.0 < weight <= 1e6:
-                self.log.error(
-                    value.span, f"a weight must be above 0, not {weight:g}", "leave the head out instead"
-                )
+                self.log.error(value.span, f"a weight must be above 0, not {weight:g}", "leave the head out instead")
             elif weight is not None:
                 given[key.text] = weight
         missing = [head for head in heads if head not in {key.text for key, _ in table.entries}]

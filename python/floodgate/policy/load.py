@@ -199,12 +199,8 @@ class _PolicyReader:
                 drafts.append(self._labels.read(key.text, label_table, entry.clause))
         return drafts
 
-    def _conditions(
-        self, fields: Fields, signals: Mapping[str, str], drafts: list[LabelDraft]
-    ) -> list[Condition]:
-        bounds = {
-            draft.label: value_bounds(draft.heads, draft.fuse) if draft.active else None for draft in drafts
-        }
+    def _conditions(self, fields: Fields, signals: Mapping[str, str], drafts: list[LabelDraft]) -> list[Condition]:
+        bounds = {draft.label: value_bounds(draft.heads, draft.fuse) if draft.active else None for draft in drafts}
         reader = TermReader(self._log, bounds, signals, self._taxonomy.labels)
         found: list[Condition] = []
         items = fields.list("conditions")

@@ -71,11 +71,7 @@ def measure(rule: LabelRule, parts: Sequence[PartResult]) -> LabelMeasure:
             continue
         scored.append(value)
         absent.extend(
-            sorted(
-                (part.part_id, missing.head, missing.reason)
-                for missing in part.missing
-                if missing.head in heads
-            )
+            sorted((part.part_id, missing.head, missing.reason) for missing in part.missing if missing.head in heads)
         )
     scored.sort(key=lambda value: (-value.value, -value.raw, value.part_id))
     return LabelMeasure(rule, tuple(scored), tuple(unscored), tuple(absent))
@@ -86,9 +82,7 @@ def _part_value(rule: LabelRule, part: PartResult) -> PartValue | None:
     for score in part.scores:
         if score.label == rule.label and score.in_competence and math.isfinite(score.score):
             exact = float32(score.score)
-            by_head.setdefault(score.head, []).append(
-                score if exact == score.score else replace(score, score=exact)
-            )
+            by_head.setdefault(score.head, []).append(score if exact == score.score else replace(score, score=exact))
     raws: list[float | None] = []
     values: list[float | None] = []
     best: list[tuple[float, float, str, FrameScore]] = []

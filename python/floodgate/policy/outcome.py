@@ -80,9 +80,7 @@ class RuleNames:
     def claim(self, rule_id: str, owner: str, span: Span, log: DiagnosticLog) -> None:
         first = self.owners.setdefault(rule_id, (owner, span))
         if first[0] != owner:
-            log.error(
-                span, f"rule id '{rule_id}' is used twice", f"{first[0]} uses it on line {first[1].line}"
-            )
+            log.error(span, f"rule id '{rule_id}' is used twice", f"{first[0]} uses it on line {first[1].line}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +113,7 @@ class OutcomeReader:
         if items is None:
             return ()
         if not items.items:
-            self.log.error(
-                node.span, "a ladder has at least one rung", "write 'ladder: none' to switch it off"
-            )
+            self.log.error(node.span, "a ladder has at least one rung", "write 'ladder: none' to switch it off")
         rungs: list[Rung] = []
         spans: list[Span] = []
         seen: set[str] = set()
@@ -128,9 +124,7 @@ class OutcomeReader:
             outcome = self.outcome(table, owner, "a rung", extra=("at",))
             fields = {key.text: value for key, value in table.entries}
             if "at" not in fields:
-                self.log.error(
-                    table.span, "a rung lacks the key 'at'", "at: the score in (0, 1] where it begins"
-                )
+                self.log.error(table.span, "a rung lacks the key 'at'", "at: the score in (0, 1] where it begins")
                 continue
             at = read_score(fields["at"], self.log, "'at'")
             if at is None or outcome is None:
@@ -157,8 +151,7 @@ class OutcomeReader:
         if above.at <= below.at:
             self.log.error(
                 at_span,
-                f"thresholds must ascend: {above.at:g} is not above "
-                f"{below.at:g} of '{below.outcome.rule_id}'",
+                f"thresholds must ascend: {above.at:g} is not above {below.at:g} of '{below.outcome.rule_id}'",
                 "write the rungs from the mildest to the strictest; thresholds are compared as float32",
             )
             return
@@ -172,8 +165,7 @@ class OutcomeReader:
         if dropped is not None:
             self.log.error(
                 span,
-                f"rung '{above.outcome.rule_id}' softens: "
-                f"it drops {describe(dropped)} of '{below.outcome.rule_id}'",
+                f"rung '{above.outcome.rule_id}' softens: it drops {describe(dropped)} of '{below.outcome.rule_id}'",
                 "only the highest rung reached applies, so repeat what lower rungs restrict",
             )
         removes = any(r.kind is RestrictionKind.REMOVE for r in above.outcome.restrictions)
@@ -186,9 +178,7 @@ class OutcomeReader:
                 "hold here too, or REMOVE",
             )
 
-    def role_rules(
-        self, node: Node, owner: str, roles: frozenset[Role], what: str, *, complete: bool
-    ) -> RoleRules:
+    def role_rules(self, node: Node, owner: str, roles: frozenset[Role], what: str, *, complete: bool) -> RoleRules:
         """Read ``{ROLE: outcome | none, default: …}``; ``default`` stands for those of ``roles`` not named.
         With ``complete`` every role must end up with a rule."""
         table = read_mapping(node, self.log, f"'{what}'")
@@ -209,23 +199,17 @@ class OutcomeReader:
             if name == "default":
                 otherwise = (outcome,)
             elif known[name] not in roles:
-                self.log.error(
-                    key.span, f"this rule never applies: {owner} does not apply to role {name}", "remove it"
-                )
+                self.log.error(key.span, f"this rule never applies: {owner} does not apply to role {name}", "remove it")
             else:
                 rules[known[name]] = outcome
         rest = [role for role in JUDGED_ROLES if role in roles and role not in rules]
         if otherwise is not None:
             if not rest:
-                self.log.error(
-                    table.span, f"'default' of '{what}' never applies: every role is named", "remove it"
-                )
+                self.log.error(table.span, f"'default' of '{what}' never applies: every role is named", "remove it")
             rules.update(dict.fromkeys(rest, otherwise[0]))
         elif complete and rest:
             missing = ", ".join(role.name for role in rest)
-            self.log.error(
-                table.span, f"'{what}' says nothing about {missing}", "add 'default: …' (it may be none)"
-            )
+            self.log.error(table.span, f"'{what}' says nothing about {missing}", "add 'default: …' (it may be none)")
         return MappingProxyType(rules)
 
     def _outcome_or_none(self, node: Node, owner: str, what: str) -> Outcome | None:
@@ -283,17 +267,11 @@ class OutcomeReader:
         elif kind is RestrictionKind.REMOVE and restriction.duration_s:
             self.log.error(span, "REMOVE is for good", "leave 'duration' out; an appeal can restore the item")
         elif kind is RestrictionKind.GEO_BLOCK and not scoped:
-            self.log.error(
-                span, "GEO_BLOCK must name its territories", "territories: [..]; everywhere is REMOVE"
-            )
+            self.log.error(span, "GEO_BLOCK must name its territories", "territories: [..]; everywhere is REMOVE")
         elif kind is RestrictionKind.AGE_GATE and not _is_age(restriction.param):
-            self.log.error(
-                span, "AGE_GATE needs its age in years as 'param'", '{kind: AGE_GATE, param: "18"}'
-            )
+            self.log.error(span, "AGE_GATE needs its age in years as 'param'", '{kind: AGE_GATE, param: "18"}')
         elif kind is RestrictionKind.LABEL and not restriction.param:
-            self.log.error(
-                span, "LABEL needs the id of its text as 'param'", "{kind: LABEL, param: sensitive}"
-            )
+            self.log.error(span, "LABEL needs the id of its text as 'param'", "{kind: LABEL, param: sensitive}")
         elif kind not in (RestrictionKind.AGE_GATE, RestrictionKind.LABEL) and restriction.param:
             self.log.error(span, f"{kind.name} takes no 'param'", "remove it")
         else:

@@ -157,11 +157,7 @@ def read_identifier(node: Node, log: DiagnosticLog, what: str) -> str | None:
 
 def read_number(node: Node, log: DiagnosticLog, what: str) -> float | None:
     """A finite number."""
-    if (
-        isinstance(node, ScalarNode)
-        and isinstance(node.value, (int, float))
-        and not isinstance(node.value, bool)
-    ):
+    if isinstance(node, ScalarNode) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         value = float(node.value)
         if math.isfinite(value):
             return value

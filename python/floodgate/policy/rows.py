@@ -60,9 +60,7 @@ def calibrate_rows(policy: CompiledPolicy, label: str, raw: Mapping[str, npt.Arr
     for use in rule.heads:
         column = columns.get(use.head)
         # Infinities are no scores, as in the evaluation of an item.
-        values.append(
-            empty if column is None else use.calibrate.rows(np.where(np.isfinite(column), column, empty))
-        )
+        values.append(empty if column is None else use.calibrate.rows(np.where(np.isfinite(column), column, empty)))
     return rule.fuse.rows(np.stack(values))
 
 

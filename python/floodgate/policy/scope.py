@@ -205,8 +205,7 @@ def resolve(
                         log.error(
                             overrides[index].span,
                             f"two overrides of {what} are equally specific for {place}",
-                            f"the other one is on line {overrides[winner].span.line}; "
-                            "make one name more, or less",
+                            f"the other one is on line {overrides[winner].span.line}; make one name more, or less",
                         )
     for winner, index in sorted(overruled - tied):
         won, lost = overrides[winner].selector.text, overrides[index].selector.text
@@ -221,8 +220,7 @@ def resolve(
         if index + 1 not in used and index not in losers:
             log.error(
                 override.span,
-                f"this override of {what} never applies: "
-                f"more specific ones cover all of '{override.selector.text}'",
+                f"this override of {what} never applies: more specific ones cover all of '{override.selector.text}'",
                 "remove it",
             )
     table.setflags(write=False)

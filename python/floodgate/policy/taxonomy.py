@@ -107,9 +107,7 @@ def _read_markets(node: Node | None, log: DiagnosticLog) -> tuple[frozenset[str]
     table = fields.mapping("groups")
     for key, value in table.entries if table else ():
         if not _GROUP.fullmatch(key.text):
-            log.error(
-                key.span, f"market group '{key.text}' is not a name", "use upper-case letters, digits and '_'"
-            )
+            log.error(key.span, f"market group '{key.text}' is not a name", "use upper-case letters, digits and '_'")
         elif key.text in known:
             log.error(key.span, f"market group '{key.text}' has the name of a market")
         elif read_list(value, log, f"market group '{key.text}'") is not None:

@@ -75,9 +75,7 @@ def decode(response: Any, head: HeadSpec, names: Mapping[str, str], rows: int) -
             return _bad(head, f"output {output.name} has shape {list(tensor.shape)}, not {expected}")
         content = response.raw_output_contents[index] if index < len(response.raw_output_contents) else b""
         if len(content) != rows * output.elements * 4:
-            return _bad(
-                head, f"output {output.name} has {len(content)} bytes, not {rows * output.elements * 4}"
-            )
+            return _bad(head, f"output {output.name} has {len(content)} bytes, not {rows * output.elements * 4}")
         scores[names[output.name]] = np.frombuffer(content, np.float32).reshape(rows, output.elements)
     return scores
 

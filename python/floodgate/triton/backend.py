@@ -279,9 +279,7 @@ class TritonBackend:
             own: tensors[shared] for own, shared in head_inputs(head, spec.tensor_of(head)).items()
         }
         try:
-            response = await connection.infer(
-                head.name, head.version, inputs, [output.name for output in head.outputs]
-            )
+            response = await connection.infer(head.name, head.version, inputs, [output.name for output in head.outputs])
         except InferenceServerException as error:
             self._blame(connection, head, error, round_)
             return
@@ -301,9 +299,7 @@ class TritonBackend:
             self._breakers[key] = breaker.succeeded(self._breaker(head))
             round_.outputs.update(answer)
 
-    def _blame(
-        self, connection: Connection, head: HeadSpec, error: InferenceServerException, round_: _Round
-    ) -> None:
+    def _blame(self, connection: Connection, head: HeadSpec, error: InferenceServerException, round_: _Round) -> None:
         message = f"head {head.name}: {answers.message_of(error)}"
         reason = "unavailable" if answers.status_of(error) == "NOT_FOUND" else "failed"
         round_.failures[head.name] = HeadFailure(reason, message)

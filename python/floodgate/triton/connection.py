@@ -133,9 +133,7 @@ class Connection:
 
     # --------------------------------------------------------------------------------------------- a batch
 
-    async def infer(
-        self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]
-    ) -> Any:
+    async def infer(self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]) -> Any:
         """One call; no time-out. ``inputs``: the model's input name -> where its bytes lie. Returns Triton's
         ModelInferResponse. Raises InferenceServerException when the server answered with an error, and
         BackendLost when it is gone for certain; a broken channel alone leaves this pending until one of
@@ -159,9 +157,7 @@ class Connection:
         call.cancel()
         raise BackendLost(self.lost.result())
 
-    async def _call(
-        self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]
-    ) -> Any:
+    async def _call(self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]) -> Any:
         tensors = [await self._input(name, tensor) for name, tensor in inputs.items()]
         wanted = [InferRequestedOutput(name) for name in outputs]
         return await self.client.infer(model, tensors, model_version=str(version), outputs=wanted)

@@ -91,9 +91,7 @@ def _parse_image_view(declared: Declared) -> ImageViewSpec:
             raise declared.error(f"view.{name}", f"must be an integer in {least}..{MAX_VIEW_SIDE} px")
     for name, choices in _CHOICES.items():
         if name in members and members[name] not in choices:
-            raise declared.error(
-                f"view.{name}", f"must be one of {', '.join(choices)}, not {members[name]!r}"
-            )
+            raise declared.error(f"view.{name}", f"must be one of {', '.join(choices)}, not {members[name]!r}")
     color = members.get("pad_color", [0, 0, 0])
     if not (isinstance(color, list) and len(color) == 3 and all(_is_int(c) and 0 <= c <= 255 for c in color)):
         raise declared.error("view.pad_color", "must be three integers in 0..255: red, green, blue")
@@ -135,9 +133,7 @@ def parse_competence(declared: Declared) -> Competence:
     names = _strings(declared, "competence.roles", members.get("roles", []))
     unknown = next((name for name in names if name not in Role.__members__), None)
     if unknown is not None:
-        raise declared.error(
-            "competence.roles", f"has {unknown!r}; known roles: {', '.join(Role.__members__)}"
-        )
+        raise declared.error("competence.roles", f"has {unknown!r}; known roles: {', '.join(Role.__members__)}")
     side = members.get("min_side_px", 0)
     if not _is_int(side) or side < 0:
         raise declared.error("competence.min_side_px", "must be an integer >= 0")
@@ -154,9 +150,7 @@ def parse_output_kinds(declared: Declared) -> dict[str, str]:
         raise declared.error("output_kinds", "must be a JSON object: output name -> kind")
     for name, kind in value.items():
         if kind not in OUTPUT_KINDS:
-            raise declared.error(
-                f"output_kinds.{name}", f"must be one of {', '.join(OUTPUT_KINDS)}, not {kind!r}"
-            )
+            raise declared.error(f"output_kinds.{name}", f"must be one of {', '.join(OUTPUT_KINDS)}, not {kind!r}")
     return value
 
 

@@ -76,9 +76,7 @@ class RemoteWatch:
 
     async def _prepare_again(self, attempt: int) -> int:
         epoch = self.status.epoch + 1
-        self.status = replace(
-            self.status, epoch=epoch, restarts=self.status.restarts + 1, attempt=attempt + 1
-        )
+        self.status = replace(self.status, epoch=epoch, restarts=self.status.restarts + 1, attempt=attempt + 1)
         try:
             await self._client.prepare(epoch, self._address)
         except FloodgateError as error:

@@ -150,8 +150,7 @@ def _check_inputs(file: Path, config: model_config_pb2.ModelConfig, view: ViewSp
         expected = {IMAGE_INPUT: (_UINT8, image_dims(view))}
     if set(actual) != set(expected):
         raise ModelError(
-            f"{file}: input must be exactly {', '.join(expected)} for this view, "
-            f"not {', '.join(actual) or 'none'}"
+            f"{file}: input must be exactly {', '.join(expected)} for this view, not {', '.join(actual) or 'none'}"
         )
     for name, (dtype, dims) in expected.items():
         if actual[name] != (dtype, dims):

@@ -164,9 +164,7 @@ class TritonSupervisor:
                 await self._client.prepare(epoch, process.address)
         except TimeoutError:
             tail = log_tail(self._options.log)
-            reason = f"tritonserver was not ready within {limit_s:g} s" + (
-                f"; its log ends:\n{tail}" if tail else ""
-            )
+            reason = f"tritonserver was not ready within {limit_s:g} s" + (f"; its log ends:\n{tail}" if tail else "")
             return reason, Unavailable(reason)
         except FloodgateError as error:
             return f"the models could not be loaded: {error}", error

@@ -81,7 +81,7 @@ def _walk(data: memoryview, descriptor: Descriptor, path: str, depth: int) -> st
                     str(value, "utf-8")
                 except UnicodeDecodeError:
                     return name
-            elif field.type == FieldDescriptor.TYPE_MESSAGE and depth < _MAX_DEPTH:
+            elif field.message_type is not None and depth < _MAX_DEPTH:
                 found = _walk(value, field.message_type, name, depth + 1)
                 if found is not None:
                     return found

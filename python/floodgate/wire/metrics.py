@@ -158,9 +158,13 @@ def _ensemble_families(ensembles: Sequence[Mapping[str, Any]]) -> Iterable[Gauge
 
 
 def _backend_families(facts: Mapping[str, Any]) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-    up = GaugeMetricFamily("floodgate_triton_up", "1 while the inference server is ready", value=facts["state"] == "READY")
+    up = GaugeMetricFamily(
+        "floodgate_triton_up", "1 while the inference server is ready", value=facts["state"] == "READY"
+    )
     restarts = CounterMetricFamily("floodgate_triton_restarts", "Restarts of the server", value=facts["restarts"])
-    breakers = GaugeMetricFamily("floodgate_head_breaker_open", "1 while a head's breaker is not closed", labels=["head"])
+    breakers = GaugeMetricFamily(
+        "floodgate_head_breaker_open", "1 while a head's breaker is not closed", labels=["head"]
+    )
     for head, breaker in facts["breakers"].items():
         breakers.add_metric([head.partition(":")[0]], breaker["state"] != "closed")
     return up, restarts, breakers

@@ -40,7 +40,7 @@ def parse(raw: bytes) -> pb.ModerateRequest:
     try:
         return pb.ModerateRequest.FromString(raw)
     except DecodeError:
-        field, message = explain(raw, pb.ModerateRequest.DESCRIPTOR)
+        field, message = explain(raw, pb.DESCRIPTOR.message_types_by_name["ModerateRequest"])
         raise InvalidRequest(message, field=field) from None
 
 

@@ -57,8 +57,8 @@ def decision_message(decision: Decision) -> pb.Decision:
         timings=_timings(decision.timings),
         handling=pb.Handling(
             lane=int(item.lane),  # type: ignore[arg-type]
-            mode=pb.Mode.Value(f"MODE_{item.mode}"),
-            trigger=pb.Trigger.Value(f"TRIGGER_{item.trigger}"),
+            mode=f"MODE_{item.mode}",
+            trigger=f"TRIGGER_{item.trigger}",
             caller=item.caller,
             server_version=decision.server_version,
             preprocessing_digest=decision.preprocessing_digest,
@@ -136,7 +136,7 @@ def _market_outcome(outcome: MarketOutcome) -> pb.MarketOutcome:
 def _part_status(part: PartResult) -> pb.PartStatus:
     return pb.PartStatus(
         part_id=part.part_id,
-        state=pb.PartStatus.State.Value(f"STATE_{part.state.value}"),
+        state=f"STATE_{part.state.value}",
         reason=part.reason,
         reason_code=part.reason_code,
         frames_sampled=part.frames_sampled,

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from floodgate.decision import DecisionLog, DecisionRecord, read_log
 from floodgate.errors import ConfigError
 from floodgate.types import Action, Context, PolicyId, Verdict

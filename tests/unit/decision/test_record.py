@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from floodgate.decision import DecisionRecord, PartRecord, part_record, utc_time
 from floodgate.types import (
     Action,
@@ -126,9 +127,7 @@ def age(row: dict[str, Any]) -> None:
         (age, "not a decision record of schema 1"),
     ],
 )
-def test_spoilt_record_is_refused_with_its_field(
-    spoil: Callable[[dict[str, Any]], None], message: str
-) -> None:
+def test_spoilt_record_is_refused_with_its_field(spoil: Callable[[dict[str, Any]], None], message: str) -> None:
     row = json.loads(record().to_json_line())
     spoil(row)
     with pytest.raises(ValueError, match=message):

@@ -6,6 +6,7 @@ import threading
 import uuid
 
 import pytest
+
 from floodgate.decision import Uuid7Generator, new_decision_id, unix_ms_of
 
 

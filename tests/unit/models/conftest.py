@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from floodgate.models import pull
 from floodgate.models.wheels import DownloadFailed
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from floodgate.errors import ModelError
 from floodgate.models import State, list_heads, verify
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from floodgate.errors import ModelError
 from floodgate.models.lock import read_lock
 

@@ -30,9 +30,7 @@ def pixels() -> np.ndarray[Any, Any]:
 @pytest.fixture(scope="module")
 def model(nudity: Path) -> Any:
     core = ov.Core()
-    return core.compile_model(
-        core.read_model(nudity / "1" / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    return core.compile_model(core.read_model(nudity / "1" / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 @pytest.fixture(scope="module")

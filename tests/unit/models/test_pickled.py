@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from floodgate.errors import ModelError
 from floodgate.models.pickled import Record, load
 

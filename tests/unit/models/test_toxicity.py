@@ -52,9 +52,7 @@ def model(word_scores: ModuleType, toxicity: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
-    package: ModuleType = pytest.importorskip(
-        "profanity_check", reason="the reference package is not installed"
-    )
+    package: ModuleType = pytest.importorskip("profanity_check", reason="the reference package is not installed")
     return package
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from floodgate.errors import InvalidRequest
 from floodgate.policy import CompiledPolicy, check, check_context, evaluate
 from floodgate.types import (
@@ -173,9 +174,7 @@ def test_nudity_labels_wake_up_with_their_head() -> None:
     assert awake.inactive == ()
     assert awake.id == DEFAULT.id
     score = FrameScore("picture", 0, "nudity", NUDITY[0], 0.8)
-    part = PartResult(
-        "picture", Role.MAIN, Modality.IMAGE, PartState.JUDGED, scores=(*picture(0.1).scores, score)
-    )
+    part = PartResult("picture", Role.MAIN, Modality.IMAGE, PartState.JUDGED, scores=(*picture(0.1).scores, score))
     assert evaluate(awake, "photo", Context(), [part]).action is Action.LIMIT
     assert evaluate(DEFAULT, "photo", Context(), [part]).action is Action.ALLOW
 

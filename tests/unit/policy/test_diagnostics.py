@@ -9,6 +9,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+
 from floodgate.errors import PolicyError
 from floodgate.policy import InvalidPolicy, Severity, check, load_policy
 
@@ -27,9 +28,7 @@ def heads_of(case: str) -> dict[str, tuple[str, ...]]:
 def report(case: str) -> str:
     """The rendered report of one golden case, with paths relative to tests/golden."""
     with contextlib.chdir(GOLDEN):
-        return (
-            check(Path(f"policy/{case}.yaml"), Path("taxonomy.yaml"), heads_of(case), KNOWN).rendered + "\n"
-        )
+        return check(Path(f"policy/{case}.yaml"), Path("taxonomy.yaml"), heads_of(case), KNOWN).rendered + "\n"
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from floodgate.policy.calibration import Identity, Logistic, PiecewiseLinear, sigmoid
 from floodgate.policy.combination import KOfN, Max, TopKMean, best_frame, float32, frames_of
 from floodgate.policy.fusion import LogisticFusion, MaxFusion, MeanFusion
 from floodgate.policy.strictness import merge
 from floodgate.types import FrameScore, Restriction, RestrictionKind
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def film(*scores: tuple[int, float]) -> list[FrameScore]:

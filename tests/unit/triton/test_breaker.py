@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from floodgate.triton.breaker import (
     FIRST_OPEN_S,
     MAX_OPEN_S,
@@ -13,8 +16,6 @@ from floodgate.triton.breaker import (
     released,
     succeeded,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_closed_breaker_admits_everything() -> None:

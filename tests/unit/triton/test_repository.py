@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
 from floodgate.errors import ModelError
 from floodgate.triton.ensemble import assemble, build_ensembles, ensemble_config
 from floodgate.triton.repository import load_heads
 from floodgate.types import HeadSpec, ImageViewSpec, Modality, Role, TextViewSpec
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 IMAGE = {
     "view": {"kind": "image", "width": 8, "height": 6, "crop_width": 4, "crop_height": 2, "color": "bgr"},

@@ -73,9 +73,7 @@ def edit(members: Mapping[str, bytes]) -> bytes:
         "offsets": np.array([_sigmoid(fold)["b_"] for fold in folds]),
     }
     if arrays["idf"].shape != (len(words),) or arrays["weights"].shape != (len(words), len(folds)):
-        raise ModelError(
-            f"{len(words)} words, but idf {arrays['idf'].shape} and weights {arrays['weights'].shape}"
-        )
+        raise ModelError(f"{len(words)} words, but idf {arrays['idf'].shape} and weights {arrays['weights'].shape}")
     return _pack(arrays)
 
 

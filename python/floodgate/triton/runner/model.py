@@ -84,9 +84,7 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         try:
-            feeds = {
-                name: np.ascontiguousarray(self._input(request, name), dtype) for name, dtype in self._inputs
-            }
+            feeds = {name: np.ascontiguousarray(self._input(request, name), dtype) for name, dtype in self._inputs}
             self._request.infer(feeds, share_inputs=True)
             # Copied: the request's own buffers are overwritten by the next call.
             tensors = [
@@ -108,6 +106,4 @@ def _check_names(graph: Any, inputs: list[str], outputs: list[str]) -> None:
         have = [name for port in ports for name in port.get_names()]
         missing = [name for name in wanted if name not in have]
         if missing or len(wanted) > len(ports):
-            raise ValueError(
-                f"model.onnx has no {kind} {missing[0] if missing else '?'}; it has {', '.join(have)}"
-            )
+            raise ValueError(f"model.onnx has no {kind} {missing[0] if missing else '?'}; it has {', '.join(have)}")
