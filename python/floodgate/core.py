@@ -103,7 +103,9 @@ class Core:
     """The scheduler and whoever answers its batches. Belongs to one event loop."""
 
     def __init__(self, options: CoreOptions, backend: Backend) -> None:
-        """Raises ConfigError-like InvalidRequest for options that cannot be, Unavailable when memory cannot be had."""
+        """Raises InvalidRequest naming the option that cannot be, Unavailable when memory cannot be had."""
+        if stale := _core.sweep_stale_buffers():
+            log.info("removed %d shared memory regions that a dead server left behind", stale)
         self._options = options
         self._backend = backend
         self._scheduler = _core.Scheduler(

@@ -185,7 +185,7 @@ class TensorSpec:
 class EnsembleSpec:
     """``name`` is ``<modality>@<digest8>`` over its heads' versions and digests.
 
-    Text ensembles have exactly one TensorSpec, sent as ``<name>`` uint8[n, L] and ``<name>_length`` int32[n].
+    Text ensembles have exactly one TensorSpec, sent as ``<name>`` uint8[n, L] and ``<name>_length`` int32[n, 1].
     An ensemble's output is called ``<head>__<output>``.
     """
 

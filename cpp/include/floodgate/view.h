@@ -56,7 +56,7 @@ Status validate(const ImageView& view);
 // Renders `picture` into `out`. REQUIRES: validate(view).ok(), out.size() == view.row_bytes().
 Status render_view(const Picture& picture, const ImageView& view, std::span<std::uint8_t> out);
 
-// A batch of text rows is uint8[n, L] plus int32[n] byte lengths. L is the smallest of `buckets` (ascending,
+// A batch of text rows is uint8[n, L] plus int32[n, 1] byte lengths. L is the smallest of `buckets` (ascending,
 // bytes) that holds the batch's longest row; unused bytes are zero. Text longer than the last bucket is split
 // into several rows at white space (or at a code point boundary where there is none).
 struct TextView {

@@ -1,10 +1,23 @@
 """Triton's side of the toxicity head; the arithmetic is in word_scores."""
 
+import ctypes
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from word_scores import WordScores, score_rows
+
+_set_destructor = ctypes.pythonapi.PyCapsule_SetDestructor
+_set_destructor.argtypes = [ctypes.py_object, ctypes.c_void_p]
+_set_destructor.restype = ctypes.c_int
+
+
+def output_tensor(name, array):
+    """A Triton tensor over ``array`` through DLPack. Triton renames the capsule and frees what it holds; numpy's own
+    destructor would then print a traceback at every call, so the capsule goes without one."""
+    capsule = array.__dlpack__()
+    _set_destructor(capsule, None)
+    return pb_utils.Tensor.from_dlpack(name, capsule)
 
 
 class TritonPythonModel:
@@ -29,7 +42,7 @@ class TritonPythonModel:
         scores, known_share = score_rows(self._scores, text, length)
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor.from_dlpack("scores", scores),
-                pb_utils.Tensor.from_dlpack("known_share", known_share),
+                output_tensor("scores", scores),
+                output_tensor("known_share", known_share),
             ]
         )

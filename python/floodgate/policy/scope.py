@@ -145,7 +145,7 @@ def build_axes(taxonomy: Taxonomy, selectors: Iterable[Selector]) -> Axes:
     return Axes(
         markets=taxonomy.markets,
         market_class=MappingProxyType(market_class),
-        surfaces=MappingProxyType({name: index for index, name in enumerate(("", *taxonomy.surfaces))}),
+        surfaces=MappingProxyType({name: index for index, name in enumerate((*taxonomy.surfaces, ""))}),
         audiences=MappingProxyType({name: index for index, name in enumerate(("", *taxonomy.audiences))}),
         examples=tuple(examples),
     )
