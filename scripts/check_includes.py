@@ -16,7 +16,7 @@ PUBLIC_LAYER = {
     **dict.fromkeys(("media", "view"), 1),
 }
 FOLDER_LAYER = {"media": 1, "view": 1, "memory": 1, "text": 1, "hash": 1, "cuda": 1, "batch": 2}
-TOP_HEADERS = ("scheduler", "job")
+TOP_HEADERS = ("scheduler", "job", "batch", "stats")
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 _FORBIDDEN = re.compile(r"\b(std::cout|std::cerr|std::abort|abort\(|printf\(|exit\(|throw\b)")
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from floodgate import _core
+import floodgate._core as _core
 from floodgate.errors import CORE_ERRORS, BackendLost, FloodgateError, InvalidRequest
 from floodgate.types import (
     Backend,

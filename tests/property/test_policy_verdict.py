@@ -88,7 +88,7 @@ def test_context_and_skipped_parts_change_nothing(
 ) -> None:
     plain = evaluate(RICH, surface, context, item)
     assert evaluate(RICH, surface, context, (replace(extra, role=Role.CONTEXT), *item)) == plain
-    assert evaluate(RICH, surface, context, (*item, replace(extra, state=PartState.SKIPPED))) == plain
+    assert evaluate(RICH, surface, context, (*item, replace(extra, state=PartState.SKIPPED, missing=()))) == plain
 
 
 @given(items, surfaces, contexts)

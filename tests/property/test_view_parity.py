@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from floodgate import _core
 
@@ -31,6 +31,8 @@ view_sizes = st.tuples(st.integers(1, 300), st.integers(1, 300))
 seeds = st.integers(0, 2**32 - 1)
 
 parity = settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+ImageFile.MAXBLOCK = 1 << 22  # with its small default, Pillow's encoder gives up on noisy progressive pictures
 
 
 def picture(size: tuple[int, int], seed: int) -> Image.Image:

@@ -33,13 +33,15 @@ def test_cpp_layers_hold() -> None:
 def test_only_their_owners_import_grpc_tritonclient_and_the_core() -> None:
     owners = {
         "import grpc": ("wire/", "client.py"),
-        "floodgate.v1": ("wire/", "client.py", "v1/", "cli/"),
+        "floodgate.v1": ("wire/", "client.py", "cli/"),
         "tritonclient": ("triton/",),
         "_core": ("core.py",),
     }
     package = ROOT / "python" / "floodgate"
     for path in package.rglob("*.py"):
         name = str(path.relative_to(package))
+        if name.startswith("v1/"):
+            continue  # generated
         for line in path.read_text(encoding="utf-8").splitlines():
             if not line.lstrip().startswith(("import ", "from ")):
                 continue

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from floodgate import _core
 from floodgate.errors import ContentTooLarge, InvalidContent, InvalidRequest, UnsupportedContent
 
 WHITE = (255, 255, 255)
+
+ImageFile.MAXBLOCK = 1 << 22  # with its small default, Pillow's encoder gives up on noisy progressive pictures
 
 
 def photo(width: int, height: int, mode: str = "RGB") -> Image.Image:
