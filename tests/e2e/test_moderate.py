@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import grpc
@@ -18,8 +19,9 @@ from bench.report import ROOT
 from bench.server import Server
 from floodgate import Client
 from floodgate.client import image_part, text_part
-from floodgate.decision import read_log, replay
+from floodgate.decision import DecisionRecord, read_log, replay
 from floodgate.errors import InvalidRequest, NotFound
+from floodgate.models import list_heads
 from floodgate.policy import evaluate, load_policy
 from floodgate.v1 import moderation_pb2 as pb
 
@@ -139,12 +141,15 @@ def test_a_decision_is_recorded_and_its_replay_gives_the_same_verdict(
     decision = client.moderate(image=photo, text="hello there", surface="photo", markets=["SA", "DE"], timeout=60)
     records = {}
     for _ in range(200):
-        records = {record.decision_id: record for record in read_log(server.decision_log)}
+        read = [record for _, record in read_log(server.decision_log)]
+        records = {record.decision_id: record for record in read if isinstance(record, DecisionRecord)}
         if decision.decision_id in records:
             break
+        time.sleep(0.01)  # the log's writer is another thread of another process
     record = records[decision.decision_id]
     heads = {"nsfw": ("sexual.explicit",), "toxicity": ("harassment.toxicity",)}
-    policy = load_policy(ROOT / "policies/default.yaml", ROOT / "policies/taxonomy.yaml", heads)
+    known = {card.name: card.labels for card in list_heads(ROOT / "model_repository")}
+    policy = load_policy(ROOT / "policies/default.yaml", ROOT / "policies/taxonomy.yaml", heads, known)
     inputs = replay(record)
     assert policy.id.digest == record.policy.digest == decision.policy.digest
     assert evaluate(policy, inputs.surface, inputs.context, inputs.parts) == record.verdict
