@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from floodgate.config import Config, load_config, split_cores
+from floodgate.config import Caller, Config, CoreSettings, Limits, TritonSettings, load_config, split_cores
 from floodgate.errors import ConfigError
 
 
@@ -79,3 +80,11 @@ def test_cores_are_split_as_configured_and_never_to_zero() -> None:
     assert threads >= 1
     explicit = Config.model_validate({"core": {"decode_workers": 5}, "triton": {"threads": 7}})
     assert split_cores(explicit) == (5, 7)
+
+
+def test_the_example_file_shows_every_setting_with_its_default() -> None:
+    example = Path(__file__).resolve().parents[2] / "config.example.yaml"
+    assert load_config(example, {}) == Config()
+    shown = set(re.findall(r"^ *([a-z_]+):", example.read_text(encoding="utf-8"), re.M))
+    sections = (Config, Limits, CoreSettings, TritonSettings, Caller)
+    assert {name for section in sections for name in section.model_fields} <= shown
