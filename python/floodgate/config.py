@@ -32,7 +32,8 @@ class Limits(_Section):
     """What one request may ask for. Bytes unless said otherwise."""
 
     message_bytes: int = Field(64 << 20, ge=1024, le=1 << 30)
-    """One gRPC message. A larger one is INVALID_ARGUMENT (over twice this: gRPC's own RESOURCE_EXHAUSTED)."""
+    """One gRPC message. A larger one is INVALID_ARGUMENT (far over, by as much again or 64 MiB: gRPC's own
+    RESOURCE_EXHAUSTED)."""
     bytes_in_flight: int = Field(512 << 20, ge=1024)
     """All messages being handled, counted before they are parsed; beyond: RESOURCE_EXHAUSTED."""
     requests_in_flight: int = Field(4096, ge=1)

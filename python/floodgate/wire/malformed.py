@@ -45,6 +45,8 @@ def salvage_ids(data: bytes) -> tuple[str, str]:
                 position += 8 if tag & 7 == _FIXED64 else 4
             elif tag & 7 == _BYTES:
                 length, position = _varint(view, position, "")
+                if length > len(view) - position:
+                    break
                 if tag >> 3 in (1, 2):
                     ids[(tag >> 3) - 1] = str(view[position : position + length], "utf-8")
                 position += length

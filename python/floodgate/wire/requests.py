@@ -54,6 +54,7 @@ def to_item(request: pb.ModerateRequest, *, request_id: str, limits: Limits, cal
         raise InvalidRequest("content_id is required", field="content_id")
     _bounded("content_id", request.content_id, _MAX_NAME)
     _bounded("content_version", request.content_version, _MAX_ID)
+    _bounded("surface", request.surface, _MAX_ID)
     _bounded("policy_revision", request.policy_revision, _MAX_ID)
     lane = _lane(request, rights)
     trigger = _enum_name("trigger", request.trigger, pb.Trigger, "TRIGGER_", "UPLOAD")
@@ -161,7 +162,11 @@ def _context(message: pb.Context) -> Context:
         _market(f"context.markets[{index}]", market)
         markets[market] = None
     _at_most("context.signals", len(message.signals), _MAX_SIGNALS)
+    for name in message.signals:
+        _signal_name(name)
     _at_most("context.declared_labels", len(message.declared_labels), _MAX_DECLARED_LABELS)
+    for index, label in enumerate(message.declared_labels):
+        _bounded(f"context.declared_labels[{index}]", label, _MAX_ID)
     return Context(
         origin_market=message.origin_market,
         markets=tuple(markets),
@@ -182,8 +187,18 @@ def _at_most(field: str, count: int, limit: int) -> None:
         raise InvalidRequest(f"{field} has {count} entries; at most {limit} are allowed", field=field)
 
 
+def _signal_name(name: str) -> None:
+    if not name:
+        raise InvalidRequest("context.signals has a signal without a name", field="context.signals")
+    size = len(name.encode())
+    if size > _MAX_ID:
+        raise InvalidRequest(
+            f"a name in context.signals is {size} bytes long; at most {_MAX_ID} are allowed", field="context.signals"
+        )
+
+
 def _signal(name: str, message: pb.Signal) -> SignalValue:
-    field = f"context.signals[{name!r}]"
+    field = f"context.signals[{name}]"
     kind = message.WhichOneof("value")
     if kind == "flag":
         return bool(message.flag)

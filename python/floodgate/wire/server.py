@@ -21,6 +21,8 @@ from floodgate.wire.service import SERVICE, ModerationService
 log = logging.getLogger(__name__)
 
 _AFTER_DRAIN_S = 5.0
+_ROOM_BYTES = 64 << 20
+_INT32_MAX = (1 << 31) - 1
 
 
 class DoorServer:
@@ -38,7 +40,7 @@ class DoorServer:
         self._server = grpc.aio.server(
             options=[
                 # Above our own limit, so that a message somewhat over it gets a sentence rather than gRPC's code.
-                ("grpc.max_receive_message_length", 2 * message_bytes),
+                ("grpc.max_receive_message_length", min(message_bytes + max(message_bytes, _ROOM_BYTES), _INT32_MAX)),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_permit_without_calls", 1),

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Moderation"].full_name
 CALLER = "default"
+_DAY_NS = 86_400 * 1_000_000_000
 
 Judge = Callable[[Item, int, int], Awaitable[Decision]]
 """(item, arrival_ns, deadline_ns) -> decision: the pipeline's one method, as the door sees it."""
@@ -204,10 +205,11 @@ def effective_deadline_ns(
     default_budget_ns: int,
 ) -> int:
     """The time, on CLOCK_MONOTONIC in ns, by which the answer must leave: the sooner of arrival + budget and the gRPC
-    deadline less the answer margin; arrival + default budget when neither is given."""
+    deadline less the answer margin; arrival + default budget when neither is given; at most a day after arrival."""
     candidates = []
     if budget_ns is not None:
         candidates.append(arrival_ns + budget_ns)
     if remaining_s is not None:
         candidates.append(arrival_ns + int(remaining_s * 1e9) - answer_margin_ns)
-    return min(candidates, default=arrival_ns + default_budget_ns)
+    # Far enough for anybody, near enough that no sum of times leaves 64 bits.
+    return min(*candidates, arrival_ns + _DAY_NS) if candidates else arrival_ns + default_budget_ns

@@ -41,6 +41,11 @@ STATUS_OF: dict[type[FloodgateError], grpc.StatusCode] = {
 }
 
 INTERNAL_TEXT = "internal error"
+# A unary error travels in trailers, twice, and gRPC refuses trailers of more than 16 KiB: what a caller wrote is quoted
+# up to here.
+_LONGEST_MESSAGE_BYTES = 1024
+_LONGEST_FIELD_BYTES = 256
+_LONGEST_ID_BYTES = 128
 UNAVAILABLE_RETRY_MS = 1000
 
 
@@ -57,17 +62,19 @@ def to_status(error: BaseException, request_id: str) -> status_pb2.Status:
     code = status_code(error)
     details: list[Message] = []
     if code is grpc.StatusCode.INTERNAL or not isinstance(error, FloodgateError):
-        message = INTERNAL_TEXT + (f" (request {request_id})" if request_id else "")
+        message = _clipped(INTERNAL_TEXT + (f" (request {request_id})" if request_id else ""), _LONGEST_MESSAGE_BYTES)
     else:
-        message = error.message
+        message = _clipped(error.message, _LONGEST_MESSAGE_BYTES)
     if isinstance(error, InvalidRequest):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_clipped(error.field, _LONGEST_FIELD_BYTES), description=message
+        )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, Overloaded):
         details.append(_retry(error.retry_after_ms))
     elif isinstance(error, Unavailable):
         details.append(_retry(UNAVAILABLE_RETRY_MS))
-    if request_id:
+    if request_id and len(request_id.encode()) <= _LONGEST_ID_BYTES:
         details.append(error_details_pb2.RequestInfo(request_id=request_id))
     packed = []
     for detail in details:
@@ -76,6 +83,13 @@ def to_status(error: BaseException, request_id: str) -> status_pb2.Status:
         packed.append(box)
     number = code_pb2.Code.Value(code.name)
     return status_pb2.Status(code=number, message=message, details=packed)
+
+
+def _clipped(text: str, limit_bytes: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= limit_bytes:
+        return text
+    return encoded[:limit_bytes].decode(errors="ignore") + "…"
 
 
 def _retry(delay_ms: int) -> error_details_pb2.RetryInfo:

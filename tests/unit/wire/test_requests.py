@@ -51,8 +51,8 @@ BROKEN = {
     "context.markets": lambda r: r.context.markets.extend(["DE"] * 251),
     "context.creator_id": lambda r: setattr(r.context, "creator_id", "x" * 257),
     "context.declared_labels": lambda r: r.context.declared_labels.extend(["a"] * 65),
-    "context.signals['strikes']": lambda r: setattr(r.context.signals["strikes"], "number", float("nan")),
-    "context.signals['empty']": lambda r: r.context.signals["empty"].SetInParent(),
+    "context.signals[strikes]": lambda r: setattr(r.context.signals["strikes"], "number", float("nan")),
+    "context.signals[empty]": lambda r: r.context.signals["empty"].SetInParent(),
 }
 
 
