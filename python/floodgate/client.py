@@ -21,7 +21,7 @@ import grpc
 from google.protobuf import duration_pb2
 from google.rpc import status_pb2
 
-from floodgate.errors import FloodgateError, InternalError, InvalidRequest
+from floodgate.errors import FloodgateError, InternalError, InvalidRequest, Unavailable
 from floodgate.types import SignalValue
 from floodgate.v1 import moderation_pb2 as pb
 from floodgate.wire.status import from_status
@@ -123,12 +123,14 @@ def _signal(value: SignalValue) -> pb.Signal:
     return pb.Signal(number=value)
 
 
-def _error(failure: grpc.RpcError) -> FloodgateError:
+def _error(failure: grpc.RpcError, target: str) -> FloodgateError:
     """The FloodgateError behind a failed call, from its rich status where the server sent one."""
     for key, value in failure.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             return from_status(status_pb2.Status.FromString(value))
     code = failure.code()
+    if code is grpc.StatusCode.UNAVAILABLE:  # without details it is gRPC's own: nobody answered
+        return Unavailable(f"no Floodgate server can be reached at {target} ({failure.details() or 'no answer'})")
     return from_status(status_pb2.Status(code=code.value[0], message=failure.details() or code.name))
 
 
@@ -145,6 +147,7 @@ class Client:
     """A blocking client over one channel; safe to share between threads."""
 
     def __init__(self, target: str = "127.0.0.1:50051") -> None:
+        self._target = target
         self._channel = grpc.insecure_channel(target, options=_OPTIONS)
         self._moderate = self._channel.unary_unary(
             _MODERATE, pb.ModerateRequest.SerializeToString, pb.ModerateResponse.FromString
@@ -162,7 +165,7 @@ class Client:
         try:
             return _decision(self._moderate(request, timeout=timeout))
         except grpc.RpcError as failure:
-            raise _error(failure) from None
+            raise _error(failure, self._target) from None
 
     def stream(
         self, requests: Iterable[pb.ModerateRequest], *, timeout: float | None = None
@@ -171,7 +174,7 @@ class Client:
         try:
             yield from self._stream(iter(requests), timeout=timeout)
         except grpc.RpcError as failure:
-            raise _error(failure) from None
+            raise _error(failure, self._target) from None
 
     def close(self) -> None:
         """Closes the channel; calls under way fail with Cancelled."""
@@ -190,6 +193,7 @@ class AsyncClient:
     """The same for asyncio; belongs to the event loop it is created on."""
 
     def __init__(self, target: str = "127.0.0.1:50051") -> None:
+        self._target = target
         self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
         self._moderate = self._channel.unary_unary(
             _MODERATE, pb.ModerateRequest.SerializeToString, pb.ModerateResponse.FromString
@@ -207,7 +211,7 @@ class AsyncClient:
         try:
             return _decision(await self._moderate(request, timeout=timeout))
         except grpc.RpcError as failure:
-            raise _error(failure) from None
+            raise _error(failure, self._target) from None
 
     async def stream(
         self,
@@ -220,7 +224,7 @@ class AsyncClient:
             async for response in self._stream(requests, timeout=timeout):
                 yield response
         except grpc.RpcError as failure:
-            raise _error(failure) from None
+            raise _error(failure, self._target) from None
 
     async def close(self) -> None:
         """Closes the channel; calls under way fail with Cancelled."""

@@ -20,6 +20,7 @@ from floodgate.types import (
     DegradationKind,
     EnsembleSpec,
     Item,
+    Modality,
     ModelRef,
     Part,
     PartResult,
@@ -130,6 +131,8 @@ class Pipeline:
     ) -> PartResult | tuple[Part, tuple[EnsembleSpec, ...], Ticket]:
         if part.role is Role.CONTEXT:
             return scoring.skipped_context(part)
+        if part.modality is Modality.TEXT and not part.data:
+            return scoring.skipped_empty(part)
         ensembles = self._ensembles.get(part.modality, ())
         if not ensembles:
             return scoring.skipped_no_head(part)

@@ -25,6 +25,7 @@ from floodgate.types import (
 
 CONTEXT = "CONTEXT"
 NO_HEAD = "NO_HEAD"
+EMPTY = "EMPTY"
 
 # Reason codes of parts that nobody scored, by the reason their heads give; the first that applies is said.
 _SKIP_CODES = (
@@ -53,6 +54,18 @@ def skipped_context(part: Part) -> PartResult:
         PartState.SKIPPED,
         reason="role CONTEXT is shown to judges and never judged",
         reason_code=CONTEXT,
+    )
+
+
+def skipped_empty(part: Part) -> PartResult:
+    """An empty text: callers send the caption field whether or not anybody wrote one."""
+    return PartResult(
+        part.part_id,
+        part.role,
+        part.modality,
+        PartState.SKIPPED,
+        reason="the text is empty; there is nothing to judge",
+        reason_code=EMPTY,
     )
 
 
