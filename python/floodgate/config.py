@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -81,7 +81,7 @@ class TritonSettings(_Section):
     threads: int = Field(0, ge=0, le=1024)
     """Inference threads of the embedded server; 0: all available cores less the decode workers, at least one."""
     liveness_s: float = Field(30.0, gt=0)
-    """An embedded server that answers nothing for so long is killed and started again."""
+    """An embedded server that answers nothing, or leaves a batch unanswered, for so long is killed and started again."""
 
 
 class Caller(_Section):
@@ -213,17 +213,29 @@ def _key_of(variable: str) -> tuple[str, ...] | None:
         return None
     key = tuple(variable[len(ENV_PREFIX) :].lower().split("__"))
     model: Any = Config
-    for index, name in enumerate(key):
+    for name in key:
         field = getattr(model, "model_fields", {}).get(name)
         if field is None:
-            known = [ENV_PREFIX + "__".join((*key[:index], f)).upper() for f in getattr(model, "model_fields", {})]
-            hint = difflib.get_close_matches(variable, known, 1)
+            known = {name.rpartition("__")[2]: name for name in _variables(Config, ENV_PREFIX)}
+            near = difflib.get_close_matches(variable, known.values(), 1)
+            asked = variable.removeprefix(ENV_PREFIX).upper().rpartition("__")[2]
+            hint = [known[asked]] if asked in known else near
             raise ConfigError(
                 f"environment variable {variable}: no such setting"
                 + (f"\nhint: did you mean {hint[0]}?" if hint else "")
             )
         model = field.annotation
     return key
+
+
+def _variables(model: Any, prefix: str) -> Iterator[str]:
+    """Every variable that sets something, sections in full."""
+    for name, field in model.model_fields.items():
+        below = getattr(field.annotation, "model_fields", None)
+        if below:
+            yield from _variables(field.annotation, f"{prefix}{name.upper()}__")
+        else:
+            yield prefix + name.upper()
 
 
 def _split_if_list(key: tuple[str, ...], value: str) -> Any:

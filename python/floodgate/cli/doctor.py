@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from floodgate.cli import settings
+from floodgate.cli.table import console_for_tables
 from floodgate.config import Config, available_cores, split_cores
 from floodgate.core import codecs
 from floodgate.errors import FloodgateError, ModelError
-from floodgate.models import list_heads, verify
+from floodgate.models import State, list_heads, verify
 from floodgate.policy import check
 from floodgate.triton.install import locate
 from floodgate.triton.repository import load_heads
@@ -47,7 +47,7 @@ def command(config: settings.ConfigOption = None) -> None:
         table.add_column(heading)
     for finding in findings:
         table.add_row(_MARK[finding.state], finding.topic, finding.fact, finding.advice)
-    Console().print(table)
+    console_for_tables().print(table)
     if any(finding.state == _BAD for finding in findings):
         raise typer.Exit(1)
 
@@ -124,6 +124,8 @@ def _models(config: Config) -> Iterator[Finding]:
     for finding in findings:
         if finding.servable:
             yield Finding(f"head {finding.head}", _OK, finding.message or finding.state.value)
+        elif finding.state is State.BROKEN:
+            yield Finding(f"head {finding.head}", _BAD, finding.message, "floodgate models list shows the heads")
         else:
             yield Finding(f"head {finding.head}", _BAD, finding.message, f"floodgate models pull {finding.head}")
 
@@ -134,7 +136,7 @@ def _policy(config: Config) -> Finding:
         known = {card.name: card.labels for card in list_heads(config.model_repository)}
         result = check(config.policy, config.taxonomy, heads, known)
     except FloodgateError as error:
-        return Finding("policy", _NOTE, f"not checked: {error}", "mend the models first")
+        return Finding("policy", _BAD, f"not checked: {error}", "mend the models first")
     if result.policy is None:
         return Finding("policy", _BAD, f"{config.policy} is refused", f"floodgate policy check {config.policy}")
     return Finding("policy", _OK, f"{result.policy.id.name} {result.policy.id.revision}")

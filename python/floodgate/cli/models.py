@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from floodgate.cli import settings
+from floodgate.cli.table import console_for_tables
 from floodgate.models import list_heads, pull, verify
 
-app = typer.Typer(help="The model repository's weights.", no_args_is_help=True)
+app = typer.Typer(help="Fetch, list and verify the weights of the heads.", no_args_is_help=True)
 HeadsArgument = Annotated[list[str] | None, typer.Argument(help="Heads; default: the configured ones.")]
 
 
@@ -44,7 +44,7 @@ def list_command(config: settings.ConfigOption = None) -> None:
             card.licence,
             card.judges,
         )
-    Console().print(table)
+    console_for_tables().print(table)
 
 
 @app.command("verify")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from google.protobuf import json_format
 from floodgate.cli import settings
 from floodgate.cli.table import Row, show
 from floodgate.client import Client, build_request, image_part, text_part
-from floodgate.errors import ConfigError, FloodgateError
+from floodgate.errors import ConfigError, FloodgateError, Unavailable
 from floodgate.v1 import moderation_pb2 as pb
 
 TEXT_FILE = ".txt"
@@ -25,7 +26,7 @@ def command(
     target: Annotated[
         str | None, typer.Option(help="HOST:PORT of the server; default: the configured address.")
     ] = None,
-    together: Annotated[bool, typer.Option(help="Make everything parts of one item.")] = False,
+    together: Annotated[bool, typer.Option("--together", help="Make everything parts of one item.")] = False,
     surface: Annotated[str, typer.Option(help="Surface of the taxonomy, e.g. photo, comment.")] = "",
     language: Annotated[str, typer.Option(help="BCP 47 language of the texts, if known.")] = "",
     market: Annotated[list[str] | None, typer.Option(help="Market (ISO 3166-1 alpha-2); may repeat.")] = None,
@@ -55,7 +56,8 @@ def command(
         "trace": True,
     }
     rows = []
-    with Client(target or settings.read(config).address) as client:
+    server = target or settings.read(config).address
+    with Client(server) as client:
         for name, parts in items:
             request = build_request(parts=parts, content_id=name[:60], **fields)
             rows.append(_judge(client, name, request, timeout))
@@ -64,6 +66,8 @@ def command(
             print(json.dumps(_plain(row), ensure_ascii=False))
     else:
         show(rows)
+    if all(isinstance(row.error, Unavailable) for row in rows):
+        print(f"error: {server} judged nothing; is `floodgate serve` running there?", file=sys.stderr)
     if any(row.error is not None for row in rows):
         raise typer.Exit(1)
 

@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from floodgate.triton.process import clear_run_dir
+
 
 @contextmanager
 def own_run_dir(parent: Path) -> Iterator[Path]:
-    """``<parent>/<pid>``, made empty. Folders of processes that are gone are removed first; this one stays when the
-    block ends in an error, with the logs in it, and goes when it ends well."""
+    """``<parent>/<pid>``, made empty. What processes that are gone left behind, their inference server's shared memory
+    included, is removed first; this one stays when the block ends in an error, with the logs in it, and goes when it
+    ends well."""
     parent.mkdir(parents=True, exist_ok=True)
-    for old in parent.iterdir():
-        if old.name.isdigit() and int(old.name) != os.getpid() and not Path(f"/proc/{old.name}").exists():
-            shutil.rmtree(old, ignore_errors=True)
     folder = parent / str(os.getpid())
-    shutil.rmtree(folder, ignore_errors=True)
+    for old in parent.iterdir():
+        if old.name.isdigit() and (old == folder or not Path(f"/proc/{old.name}").exists()):
+            clear_run_dir(old)
     folder.mkdir()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

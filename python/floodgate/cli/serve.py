@@ -24,8 +24,8 @@ from floodgate.client import AsyncClient, build_request
 from floodgate.config import Config, split_cores
 from floodgate.core import Core, CoreOptions, preprocessing_digest
 from floodgate.decision import DecisionLog
-from floodgate.errors import ConfigError, FloodgateError, StartupError
-from floodgate.models import list_heads
+from floodgate.errors import ConfigError, FloodgateError, ModelError, StartupError
+from floodgate.models import list_heads, verify
 from floodgate.pipeline import Pipeline, PolicySet
 from floodgate.policy import load_policy
 from floodgate.triton.backend import TritonBackend, connect_remote, embedded
@@ -50,9 +50,11 @@ def command(
     precision: Annotated[str | None, typer.Option(help="CPU inference: auto, f32 or bf16.")] = None,
     policy: Annotated[Path | None, typer.Option(help="The active policy file.")] = None,
     examples: Annotated[Path | None, typer.Option(help="Moderate the files of this folder once serving.")] = None,
-    once: Annotated[bool, typer.Option(help="With --examples: exit after them.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --examples: exit after them.")] = False,
 ) -> None:
     """Serves the Moderation API. SIGTERM drains and exits 0; SIGHUP reads the policies again and reopens the log."""
+    if examples is not None:
+        example_files(examples)  # a wrong folder is said before anything starts
     chosen = settings.read(
         config,
         address=address,
@@ -93,6 +95,8 @@ async def running(config: Config) -> AsyncIterator[Running]:
     """Starts everything in order, yields the running server, and takes it down in reverse: the door first, so that
     every accepted request is answered before what answers it goes. Raises StartupError or Unavailable."""
     heads = load_heads(config.model_repository, config.heads)
+    if unfit := [finding.message for finding in verify(config.model_repository, config.heads) if not finding.servable]:
+        raise ModelError("\n".join(unfit))
     configured = {head.name: head.labels for head in heads}
     known = {card.name: card.labels for card in list_heads(config.model_repository)}
     policies = PolicySet(

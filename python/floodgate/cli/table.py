@@ -25,12 +25,14 @@ class Row:
     error: FloodgateError | None
 
 
+def console_for_tables() -> Console:
+    """Standard output; in a pipe, which has no width, wide enough that lines are not folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+
+
 def show(rows: Iterable[Row], console: Console | None = None) -> None:
     """Prints one line an item: action, review, what was found and why, the scores behind it, the time it took."""
-    if console is None:
-        console = Console()
-        if not console.is_terminal:  # a pipe has no width; a log should not be folded
-            console = Console(width=_PIPE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, options in (
         ("item", {"no_wrap": True, "max_width": _NAME_WIDTH}),
@@ -47,7 +49,7 @@ def show(rows: Iterable[Row], console: Console | None = None) -> None:
             table.add_row(_short(row.name), f"[red]{code}[/red]", "", str(row.error), "", "")
         else:
             table.add_row(*_cells(row.name, row.decision))
-    console.print(table)
+    (console or console_for_tables()).print(table)
 
 
 def _cells(name: str, decision: pb.Decision) -> tuple[str, ...]:

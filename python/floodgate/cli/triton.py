@@ -7,12 +7,12 @@ import typer
 from floodgate.cli import settings
 from floodgate.triton.install import install
 
-app = typer.Typer(help="The embedded inference server.", no_args_is_help=True)
+app = typer.Typer(help="Install the embedded inference server.", no_args_is_help=True)
 
 
 @app.callback()
 def triton() -> None:
-    """The embedded inference server."""
+    """Install the embedded inference server."""
 
 
 @app.command("install")
