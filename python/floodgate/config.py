@@ -81,7 +81,7 @@ class TritonSettings(_Section):
     threads: int = Field(0, ge=0, le=1024)
     """Inference threads of the embedded server; 0: all available cores less the decode workers, at least one."""
     liveness_s: float = Field(30.0, gt=0)
-    """An embedded server that answers nothing, or leaves a batch unanswered, for so long is killed and started again."""
+    """An embedded server that is silent, or leaves a batch unanswered, for so long is killed and started again."""
 
 
 class Caller(_Section):

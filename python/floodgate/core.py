@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import floodgate._core as _core
-from floodgate.errors import CORE_ERRORS, BackendLost, FloodgateError, InvalidRequest
+from floodgate.errors import CORE_ERRORS, BackendLost, FloodgateError, InternalError, InvalidRequest
 from floodgate.types import (
     Backend,
     Batch,
+    BatchOutcome,
     EnsembleSpec,
     HeadFailure,
     ImageViewSpec,
@@ -97,6 +98,9 @@ class Ticket:
     def cancel(self) -> None:
         """Withdraws the part if it is not answered yet; work not begun is never run."""
         self._core.withdraw(self._id)
+        if self.answer.done() and not self.answer.cancelled():
+            # Whoever withdraws a part that failed meanwhile knows all it wants: nothing is left unretrieved.
+            self.answer.exception()
 
 
 class Core:
@@ -178,6 +182,9 @@ class Core:
             task = self._loop.create_task(self._run(batch))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+        self._hand_out_answers()
+
+    def _hand_out_answers(self) -> None:
         for done in self._scheduler.poll_done():
             answer = self._tickets.pop(done.ticket, None)
             if answer is None or answer.done():
@@ -186,6 +193,10 @@ class Core:
                 answer.set_result(_part_answer(done))
             except FloodgateError as error:
                 answer.set_exception(error)
+            except Exception as error:
+                # The answers after this one are already out of the core: each must still reach its part.
+                log.exception("the answer of ticket %d cannot be read", done.ticket)
+                answer.set_exception(InternalError(f"the core's answer cannot be read: {error}"))
 
     async def _run(self, batch: Batch) -> None:
         """Has one batch inferred and tells the scheduler; the buffer is its own again when this ends."""
@@ -195,14 +206,23 @@ class Core:
             outcome = await self._backend.infer(batch)
         except BackendLost as error:
             self._scheduler.fail_batch(batch.batch_id, "UNAVAILABLE", error.message)
-        except Exception:
+        except BaseException as error:
             # Whether the server still reads the memory is not known, so it is not handed out again.
-            log.exception("batch %d of %s failed in a way that no backend should", batch.batch_id, batch.ensemble)
             self._quarantine(batch.batch_id)
+            if not isinstance(error, Exception):
+                raise
+            log.exception("batch %d of %s failed in a way that no backend should", batch.batch_id, batch.ensemble)
         else:
-            self._scheduler.complete(batch.batch_id, dict(outcome.outputs), _failures(outcome.failures))
+            self._complete(batch, outcome)
         finally:
             unanswered.cancel()
+
+    def _complete(self, batch: Batch, outcome: BatchOutcome) -> None:
+        try:
+            self._scheduler.complete(batch.batch_id, dict(outcome.outputs), _failures(outcome.failures))
+        except Exception:
+            log.exception("the answer to batch %d of %s cannot be taken", batch.batch_id, batch.ensemble)
+            self._scheduler.fail_batch(batch.batch_id, "INTERNAL", "the inference server's answer cannot be taken")
 
     def _quarantine(self, batch_id: int) -> None:
         try:
@@ -215,14 +235,22 @@ class Core:
         return self._scheduler.stats()
 
     async def close(self) -> None:
-        """Refuses new parts and lets go of the loop. Batches under way end first: close the backend before."""
+        """Refuses new parts, ends those under way, and gives back threads and memory. Nothing may be called afterwards.
+        Batches under way end first: close the backend before."""
         self._scheduler.drain()
+        self._on_ready()
         if self._running:
             await asyncio.wait(self._running, timeout=_CLOSE_S)
         self._loop.remove_reader(self._scheduler.fd)
-        self._on_ready()
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self._hand_out_answers()
         for ticket_id in list(self._tickets):
             self.withdraw(ticket_id)
+        # Whoever still holds this object must not keep the shared memory from being removed.
+        del self._scheduler
 
 
 def _failures(failures: Mapping[str, HeadFailure]) -> dict[str, tuple[str, str]]:

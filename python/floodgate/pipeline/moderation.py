@@ -140,6 +140,11 @@ class Pipeline:
             return part, ensembles, self._core.submit(part, ensembles, item.lane, deadline_ns)
         except ContentError as error:
             return scoring.unreadable(part, error)
+        except DeadlineExceeded:
+            return scoring.unscored(part, ensembles, "deadline")
+        except Unavailable:
+            # These heads keep the server waiting; the item's other parts may have heads that do not.
+            return scoring.unscored(part, ensembles, "unavailable")
 
     def _models(self, parts: Sequence[PartResult]) -> tuple[ModelRef, ...]:
         took_part = {score.head for part in parts for score in part.scores}

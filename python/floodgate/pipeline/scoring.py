@@ -81,6 +81,22 @@ def skipped_no_head(part: Part) -> PartResult:
     )
 
 
+def unscored(part: Part, ensembles: Sequence[EnsembleSpec], reason: str) -> PartResult:
+    """A part that the core took no work for; ``reason`` is every head's, "deadline" or "unavailable"."""
+    heads = [head for ensemble in ensembles for head in ensemble.heads]
+    missing = {head.name: MissingHead(part.part_id, head.name, reason) for head in heads}
+    code, sentence = _skip_reason(missing)
+    return PartResult(
+        part.part_id,
+        part.role,
+        part.modality,
+        PartState.SKIPPED,
+        reason=sentence,
+        reason_code=code,
+        missing=tuple(missing.values()),
+    )
+
+
 def scored(part: Part, ensembles: Sequence[EnsembleSpec], answer: PartAnswer) -> PartResult:
     """A part that went through the core."""
     scores: list[FrameScore] = []

@@ -16,6 +16,9 @@ Scores = dict[str, npt.NDArray[np.float32]]
 
 # gRPC codes that the transport may have made up: they do not say that the server answered.
 _TRANSPORT = frozenset(("UNAVAILABLE", "CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED", ""))
+# Triton's own words under UNAVAILABLE: it turned the request away before it looked at its memory.
+_TURNED_AWAY = ("Request for unknown model", "Server not ready", "stopped accepting new inference requests")
+_NOT_LOADED = ("is not healthy", "is not at ready state", "has no available versions", "is not found")
 _MESSAGE_LIMIT = 300
 
 
@@ -26,7 +29,12 @@ def status_of(error: InferenceServerException) -> str:
 
 def is_answer(error: InferenceServerException) -> bool:
     """Whether the server itself refused or failed the request, so that it is done with its memory."""
-    return status_of(error) not in _TRANSPORT
+    return status_of(error) not in _TRANSPORT or is_turned_away(error)
+
+
+def is_turned_away(error: InferenceServerException) -> bool:
+    """Whether the server itself said UNAVAILABLE: the model is not loaded, or the server is stopping."""
+    return status_of(error) == "UNAVAILABLE" and any(words in str(error.message()) for words in _TURNED_AWAY)
 
 
 def blames_request(error: InferenceServerException) -> bool:
@@ -34,9 +42,10 @@ def blames_request(error: InferenceServerException) -> bool:
     return status_of(error) == "INVALID_ARGUMENT"
 
 
-def is_dead_stub(error: InferenceServerException) -> bool:
-    """Whether the head's model process died. Triton 2.51 does not start it again by itself."""
-    return "is not healthy" in str(error.message())
+def needs_loading(error: InferenceServerException) -> bool:
+    """Whether the head must be loaded again: its model process died, which Triton 2.51 does not start again by itself,
+    or somebody unloaded it."""
+    return any(words in str(error.message()) for words in _NOT_LOADED)
 
 
 def message_of(error: InferenceServerException) -> str:

@@ -208,6 +208,10 @@ class TritonBackend:
         if self._pending is not None and self._pending.epoch == epoch:
             self._pending = None
 
+    def unanswered_s(self) -> float:
+        """How long the oldest call under way has waited for its answer, s; 0 when there is none."""
+        return self._connection.unanswered_s() if self._connection is not None else 0.0
+
     async def same_process(self) -> bool:
         """For a remote server: whether the one that answers now is the one our memory is registered with."""
         if self._connection is None:
@@ -251,7 +255,10 @@ class TritonBackend:
         """Call ``heads`` one by one, in parallel, as far as their breakers admit them."""
         admitted = []
         for head in heads:
-            self._breakers[head.name, head.version], yes = breaker.admit(self._breaker(head), self._clock())
+            yes = False
+            # A head whose model process is being replaced would only hold the others up.
+            if head.name not in self._revivals:
+                self._breakers[head.name, head.version], yes = breaker.admit(self._breaker(head), self._clock())
             if yes:
                 admitted.append(head)
             else:
@@ -271,9 +278,6 @@ class TritonBackend:
     async def _one_head(
         self, connection: Connection, spec: EnsembleSpec, batch: Batch, head: HeadSpec, round_: _Round
     ) -> None:
-        revival = self._revivals.get(head.name)
-        if revival is not None:
-            await asyncio.wait({revival})
         tensors = inputs_of(batch)
         inputs: dict[str, TensorRef] = {
             own: tensors[shared] for own, shared in head_inputs(head, spec.tensor_of(head)).items()
@@ -301,7 +305,8 @@ class TritonBackend:
 
     def _blame(self, connection: Connection, head: HeadSpec, error: InferenceServerException, round_: _Round) -> None:
         message = f"head {head.name}: {answers.message_of(error)}"
-        reason = "unavailable" if answers.status_of(error) == "NOT_FOUND" else "failed"
+        away = answers.status_of(error) == "NOT_FOUND" or answers.is_turned_away(error)
+        reason = "unavailable" if away else "failed"
         round_.failures[head.name] = HeadFailure(reason, message)
         key = (head.name, head.version)
         if answers.blames_request(error):
@@ -309,14 +314,14 @@ class TritonBackend:
             return
         _log.warning("%s", message)
         self._breakers[key] = breaker.failed(self._breaker(head), self._clock(), message)
-        if answers.is_dead_stub(error) and head.name not in self._revivals:
+        if answers.needs_loading(error) and head.name not in self._revivals:
             revival = asyncio.create_task(self._revive(connection, head), name=f"revive-{head.name}")
             self._revivals[head.name] = revival
 
     async def _revive(self, connection: Connection, head: HeadSpec) -> None:
         try:
             await connection.revive(head)
-            _log.info("head %s has a new model process", head.name)
+            _log.info("head %s was loaded again", head.name)
         except (ModelError, Unavailable) as error:
             _log.warning("head %s could not be revived: %s", head.name, error)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 from floodgate.errors import BackendLost, ModelError, Unavailable
 from floodgate.triton.answers import is_answer, message_of
 from floodgate.triton.ensemble import ensemble_message
-from floodgate.triton.regions import AnchorRegion, RegionRegistry, read_region
+from floodgate.triton.regions import AnchorRegion, RegionRegistry, read_region, sweep_anchors
 from floodgate.types import Batch, EnsembleSpec, HeadSpec, TensorRef
 
 MEMORY_MODES = ("auto", "shm", "inline")
@@ -34,6 +35,7 @@ class Connection:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._regions = RegionRegistry(self.client, epoch)
         self._anchor: AnchorRegion | None = None
+        self._began_s: dict[asyncio.Task[Any], float] = {}
 
     def declare_lost(self, reason: str) -> None:
         """The process is dead for certain: every call under way ends with BackendLost."""
@@ -53,6 +55,7 @@ class Connection:
         if wanted == "inline":
             self.memory = "inline"
             return
+        sweep_anchors()
         anchor = AnchorRegion()
         try:
             await anchor.register(self.client, self._regions)
@@ -119,8 +122,8 @@ class Connection:
             await self.client.unload_model(name)
 
     async def revive(self, head: HeadSpec) -> None:
-        """Give a head whose model process died a new one. Raises ModelError or Unavailable."""
-        await self._ask(self.client.unload_model(head.name), head.name)
+        """Load a head again whose model process died or that was unloaded. Raises ModelError or Unavailable."""
+        await self.unload(head.name)
         await self._ask(self.client.load_model(head.name), head.name)
 
     async def _ask(self, call: Any, model: str) -> Any:
@@ -141,12 +144,17 @@ class Connection:
         if self.lost.done():
             raise BackendLost(self.lost.result())
         call = asyncio.create_task(self._call(model, version, inputs, outputs))
-        await asyncio.wait({call, self.lost}, return_when=asyncio.FIRST_COMPLETED)
-        if call.done():
-            error = call.exception()
-            if error is None:
+        self._began_s[call] = time.monotonic()
+        try:
+            await asyncio.wait({call, self.lost}, return_when=asyncio.FIRST_COMPLETED)
+            if call.done() and not call.cancelled() and call.exception() is None:
                 return call.result().get_response()
+            if self.lost.done():
+                # However the call ended (a channel that is closed under it ends it in its own ways): this is why.
+                raise BackendLost(self.lost.result())
+            error = call.exception()
             if not isinstance(error, InferenceServerException) or is_answer(error):
+                assert error is not None
                 raise error
             if self.memory == "inline":
                 # The request carried copies: whatever the server does now, it does not read our memory. A
@@ -154,8 +162,17 @@ class Connection:
                 await asyncio.wait({self.lost}, timeout=_DEATH_NOTICE_S)
                 raise BackendLost(f"Triton did not answer: {message_of(error)}") from error
             await asyncio.wait({self.lost})
-        call.cancel()
-        raise BackendLost(self.lost.result())
+            raise BackendLost(self.lost.result())
+        finally:
+            del self._began_s[call]
+            call.cancel()
+            if call.done() and not call.cancelled():
+                call.exception()
+
+    def unanswered_s(self) -> float:
+        """How long the oldest call under way has waited, s; 0 when there is none."""
+        # In order of beginning, so the first is the oldest.
+        return next((time.monotonic() - began_s for began_s in self._began_s.values()), 0.0)
 
     async def _call(self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]) -> Any:
         tensors = [await self._input(name, tensor) for name, tensor in inputs.items()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -33,8 +34,8 @@ class ServerOptions:
 
     ``threads``: inference threads of the CPU runner, 0: one per CPU this process may use. ``precision``:
     "auto", "f32" or "bf16". ``start_timeout_s`` bounds start and model loading; ``stop_timeout_s`` is how
-    long in-flight work may take at a stop; ``liveness_timeout_s``: a process that is alive but silent for
-    this long is killed.
+    long in-flight work may take at a stop; ``liveness_timeout_s``: a process that is alive but silent, or
+    leaves a batch unanswered, for this long is killed.
     """
 
     run_dir: Path
@@ -94,10 +95,10 @@ class TritonProcess:
     async def stop(self) -> None:
         """SIGTERM, which lets in-flight requests end; SIGKILL when that takes too long."""
         if self.alive:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 self._process.terminate()
-                # A stopped process gets SIGTERM only when it goes on.
-                self._process.send_signal(signal.SIGCONT)
+                # A stopped process gets SIGTERM only when it goes on, and ends only when its model processes do.
+                os.killpg(self.pid, signal.SIGCONT)
         try:
             await asyncio.wait_for(self.wait(), self._options.stop_timeout_s + 2.0)
         except TimeoutError:
@@ -160,6 +161,19 @@ def sweep_shared_memory(prefix: str) -> None:
             if entry.name.startswith(prefix):
                 with contextlib.suppress(OSError):
                     os.unlink(entry.path)
+
+
+def clear_run_dir(run_dir: Path) -> None:
+    """Removes the run directory of a server whose owner is gone, and the shared memory that goes with it; leaves it
+    alone while somebody holds its lock (an owner that another process namespace hides)."""
+    with contextlib.suppress(OSError):
+        lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sweep_shared_memory(ServerOptions(run_dir).shm_prefix)
+            shutil.rmtree(run_dir, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def _assemble_backends(install: TritonInstall, folder: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import mmap
 import os
 import secrets
@@ -17,6 +18,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 _PROBE_BYTES = 4096
+_ANCHOR_PREFIX = "/floodgate_anchor_"
 
 
 class RegionRegistry:
@@ -54,15 +56,13 @@ class RegionRegistry:
 class AnchorRegion:
     """A small region of our own. Registering it shows that the server accepts shared memory; finding it
     missing later proves that the server process is another one, because only a new process forgets
-    registrations."""
+    registrations. Locked while it is in use, so that ``sweep_anchors`` can tell a dead server's."""
 
     def __init__(self) -> None:
-        self.key = f"/floodgate_anchor_{os.getpid()}_{secrets.token_hex(6)}"
-        descriptor = os.open(_path(self.key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(descriptor, _PROBE_BYTES)
-        finally:
-            os.close(descriptor)
+        self.key = f"{_ANCHOR_PREFIX}{os.getpid()}_{secrets.token_hex(6)}"
+        self._descriptor = os.open(_path(self.key), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(self._descriptor, _PROBE_BYTES)
         self.name = ""
 
     async def register(self, client: InferenceServerClient, registry: RegionRegistry) -> None:
@@ -77,6 +77,24 @@ class AnchorRegion:
     def remove(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             _path(self.key).unlink()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def sweep_anchors() -> None:
+    """Removes the anchors of servers that died without doing so: their process is gone and their lock is free."""
+    for path in _path("/").glob(f"{_ANCHOR_PREFIX[1:]}*"):
+        pid = path.name[len(_ANCHOR_PREFIX) - 1 :].partition("_")[0]
+        if Path(f"/proc/{pid}").exists():
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def read_region(region: str, offset: int, size_bytes: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,8 +16,10 @@ from floodgate.errors import FloodgateError, Unavailable
 from floodgate.triton.breaker import backoff_s
 from floodgate.triton.supervisor import Client, ServerState, ServerStatus
 
+_log = logging.getLogger("floodgate.triton")
 _INTERVAL_S = 1.0
 _CONNECT_ATTEMPTS = 5
+_PREPARE_TIMEOUT_S = 120.0
 
 
 class RemoteClient(Client, Protocol):
@@ -45,7 +48,7 @@ class RemoteWatch:
             await asyncio.sleep(backoff_s(attempt, 0.1, 1.0))
         else:
             raise Unavailable(f"no Triton answers at {self._address}")
-        await self._client.prepare(1, self._address)
+        await self._prepare(1)
         self.status = replace(self.status, state=ServerState.READY, epoch=1)
         self._task = asyncio.create_task(self._run(), name="triton-remote-watch")
 
@@ -74,14 +77,26 @@ class RemoteWatch:
                 self.status = replace(self.status, state=ServerState.RESTARTING, reason=reason)
             attempt = await self._prepare_again(attempt)
 
+    async def _prepare(self, epoch: int) -> None:
+        try:
+            async with asyncio.timeout(_PREPARE_TIMEOUT_S):
+                await self._client.prepare(epoch, self._address)
+        except TimeoutError:
+            raise Unavailable(
+                f"Triton at {self._address} did not load the models within {_PREPARE_TIMEOUT_S:g} s"
+            ) from None
+
     async def _prepare_again(self, attempt: int) -> int:
         epoch = self.status.epoch + 1
         self.status = replace(self.status, epoch=epoch, restarts=self.status.restarts + 1, attempt=attempt + 1)
         try:
-            await self._client.prepare(epoch, self._address)
-        except FloodgateError as error:
+            await self._prepare(epoch)
+        except Exception as error:
+            # Whatever it was: the watch must live on and try again.
+            if not isinstance(error, FloodgateError):
+                _log.exception("preparing Triton at %s failed", self._address)
             self._client.lost(epoch, str(error))
-            self.status = replace(self.status, reason=str(error))
+            self.status = replace(self.status, reason=str(error) or type(error).__name__)
             return attempt + 1
         self.status = replace(self.status, state=ServerState.READY, reason="", attempt=0)
         return 0

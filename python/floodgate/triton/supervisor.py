@@ -1,7 +1,8 @@
 """Keeps one embedded Triton running: start, watch, restart with back-off, stop.
 
-A dead process is known at once. A silent one (stopped, swapping, stuck) is given ``liveness_timeout_s``
-before it is killed: its work may still come back, and killing it costs every batch under way.
+A dead process is known at once. A silent one (stopped, swapping, stuck), and one that answers but leaves a batch
+unanswered, is given ``liveness_timeout_s`` before it is killed: its work may still come back, and killing it costs
+every batch under way.
 """
 
 from __future__ import annotations
@@ -50,13 +51,16 @@ class ServerStatus:
 
 
 class Client(Protocol):
-    """What the supervisor tells its owner. All three run on the supervisor's loop."""
+    """What the supervisor asks and tells its owner, on the supervisor's loop."""
 
     async def probe(self, address: str) -> bool:
         """Whether a server at ``address`` answers. Bounded by itself; never raises."""
 
     async def prepare(self, epoch: int, address: str) -> None:
         """A new process answers: make it servable. May raise; the process is then replaced."""
+
+    def unanswered_s(self) -> float:
+        """How long the oldest call under way has waited for its answer, s; 0 when there is none."""
 
     def lost(self, epoch: int, reason: str) -> None:
         """Process ``epoch`` is dead for certain."""
@@ -181,6 +185,8 @@ class TritonSupervisor:
             await asyncio.sleep(self._options.liveness_interval_s)
             if await self._client.probe(process.address):
                 heard = time.monotonic()
+                if (waited_s := self._client.unanswered_s()) >= self._options.liveness_timeout_s:
+                    return f"tritonserver left a batch unanswered for {waited_s:.0f} s and was killed", None
         return f"tritonserver was silent for {silence_s:.0f} s and was killed", None
 
     def _take_lock(self) -> None:
