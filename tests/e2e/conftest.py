@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
+from observed import metric
 
 from bench.report import ROOT
 from bench.server import Server, serving
@@ -28,16 +28,6 @@ def client(server: Server) -> Iterator[Client]:
 @pytest.fixture
 def photo() -> bytes:
     return (ROOT / "examples" / "astronaut.jpg").read_bytes()
-
-
-def metric(server: Server, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that carry ``labels``."""
-    total = 0.0
-    for line in urllib.request.urlopen(server.metrics_url, timeout=10).read().decode().splitlines():
-        named = line.startswith((f"{name} ", f"{name}{{"))
-        if named and all(f'{key}="{value}"' in line for key, value in labels.items()):
-            total += float(line.rsplit(" ", 1)[1])
-    return total
 
 
 @pytest.fixture
