@@ -161,6 +161,90 @@ TEST(BatchRule, HoldsItsPromisesEverywhere) {
   }
 }
 
+// What the rule does over time: rows become ready at given times, one device serves batches in order.
+struct Course {
+  std::vector<std::uint32_t> batches;  // rows of each
+  std::vector<Nanos> cut_ns;           // when each was closed
+};
+
+Course simulate(const std::vector<Nanos>& ready_ns, std::uint32_t capacity, const ServiceModel& model) {
+  Course run;
+  std::vector<Nanos> answers;  // of the batches, ascending
+  std::size_t arrived = 0;
+  std::size_t taken = 0;
+  Nanos now = 0;
+  for (int step = 0; step < 100'000 && taken < ready_ns.size(); ++step) {
+    while (arrived < ready_ns.size() && ready_ns[arrived] <= now && arrived - taken < capacity) ++arrived;
+    const std::vector<Nanos> deadlines(arrived - taken, kNever);
+    const auto in_flight = static_cast<std::uint32_t>(
+        std::ranges::count_if(answers, [&](Nanos answer) { return answer > now; }));
+    QueueSummary queue{deadlines, capacity, in_flight, 2};
+    if (arrived > taken) queue.oldest_ready_ns = ready_ns[taken];
+    if (arrived < ready_ns.size()) queue.next_ready_ns = ready_ns[arrived];
+    queue.device_free_ns = answers.empty() ? 0 : answers.back();
+    const Decision decision = decide(queue, model, now);
+    if (decision.action == Action::kCut) {
+      run.batches.push_back(decision.rows);
+      run.cut_ns.push_back(now);
+      answers.push_back(std::max(now, queue.device_free_ns) + model.service_ns(decision.rows));
+      taken += decision.rows;
+      continue;
+    }
+    Nanos next = decision.until_ns;
+    if (arrived < ready_ns.size() && ready_ns[arrived] > now) next = std::min(next, ready_ns[arrived]);
+    for (const Nanos answer : answers) {
+      if (answer > now) next = std::min(next, answer);
+    }
+    now = next;
+  }
+  EXPECT_EQ(taken, ready_ns.size()) << "every row goes";
+  return run;
+}
+
+std::vector<Nanos> every(Nanos interval_ns, std::size_t rows) {
+  std::vector<Nanos> times(rows);
+  for (std::size_t i = 0; i < rows; ++i) times[i] = static_cast<Nanos>(i + 1) * interval_ns;
+  return times;
+}
+
+TEST(BatchRuleOverTime, ALoneRowGoesTheMomentItIsReady) {
+  const Course run = simulate({5 * kMs}, 32, kModel);
+  EXPECT_EQ(run.cut_ns, std::vector<Nanos>{5 * kMs});
+}
+
+TEST(BatchRuleOverTime, SparseRowsNeverWait) {
+  const std::vector<Nanos> times = every(20 * kMs, 30);
+  const Course run = simulate(times, 32, kModel);
+  EXPECT_EQ(run.cut_ns, times);
+}
+
+TEST(BatchRuleOverTime, RowsThatAreThereTogetherGoTogether) {
+  const Course run = simulate(std::vector<Nanos>(64, kMs), 16, kModel);
+  EXPECT_EQ(run.batches, (std::vector<std::uint32_t>{16, 16, 16, 16}));
+}
+
+TEST(BatchRuleOverTime, ABurstFormsLargeBatches) {
+  for (const Nanos decode_ns : {kMs / 10, kMs / 2, kMs}) {
+    for (const std::uint32_t capacity : {8U, 16U, 32U}) {
+      const Course run = simulate(every(decode_ns, 64), capacity, kModel);
+      EXPECT_LE(run.batches.size(), 64 / capacity + 3) << decode_ns << " " << capacity;
+    }
+  }
+}
+
+TEST(BatchRuleOverTime, AnOverloadedDeviceGetsFullBatchesOnly) {
+  const Course run = simulate(every(kMs, 400), 16, kModel);
+  EXPECT_TRUE(
+      std::all_of(run.batches.begin() + 3, run.batches.end() - 1, [](auto rows) { return rows == 16; }));
+}
+
+TEST(BatchRuleOverTime, AFreeCallIsNeverWaitedFor) {
+  // With no fixed cost nothing is saved by going together, so an idle device never waits.
+  const ServiceModel free_call{0, 1e6};
+  const std::vector<Nanos> times = every(2 * kMs, 20);
+  EXPECT_EQ(simulate(times, 8, free_call).cut_ns, times);
+}
+
 TEST(ServiceFit, FindsTheLineThroughNoise) {
   std::mt19937 random(3);
   ServiceFit fit;

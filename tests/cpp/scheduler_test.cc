@@ -3,7 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <set>
 #include <thread>
 
 #include "scheduler_harness.h"
@@ -12,10 +16,13 @@ namespace floodgate {
 namespace {
 
 using testing::Bench;
+using testing::Gate;
 using testing::image_ensemble;
 using testing::infer;
 using testing::kBroken;
 using testing::kGated;
+using testing::kPlain;
+using testing::picture;
 using testing::text_ensemble;
 
 TEST(Scheduler, OnePictureComesBackWithItsOwnScores) {
@@ -253,6 +260,56 @@ TEST(Scheduler, AFullArenaIsOverload) {
   bench.serve({100, 1, 2, 3});
   EXPECT_TRUE(bench.submit_picture(4).ok());
   bench.serve({4});
+}
+
+TEST(Scheduler, WhatCouldNeverFitIsTooLargeRatherThanOverload) {
+  SchedulerOptions options;
+  options.max_queue_rows = 2;
+  options.arena_bytes = 4 * kArenaAlignment;
+  options.live_reserve = 0;
+  Bench bench(std::move(options));
+  EXPECT_EQ(bench.submit_text(1, std::string(33, 'x')).code(), Code::kTooLarge);  // 3 rows of 16
+  EXPECT_TRUE(bench.submit_text(2, std::string(32, 'x')).ok());
+  const auto data = picture(3, kPlain, 4 * kArenaAlignment);
+  Submission submission;
+  submission.ticket = 3;
+  submission.ensembles = {"image@test"};
+  submission.data = data;
+  EXPECT_EQ(bench.scheduler->submit(submission).code(), Code::kTooLarge);
+  bench.serve({2});
+}
+
+TEST(Scheduler, ARowIsNotHeldForOneThatNoWorkerIsFreeToDecode) {
+  // The first of three workers is idle but only serves LIVE; the others are held by another ensemble.
+  SchedulerOptions options;
+  options.decode_workers = 3;
+  options.initial_model = {60e9, 0};  // a minute saved by every row that joins: worth any wait
+  Gate first;
+  const DecodeFn plain = testing::decode_picture();
+  Gate* held = nullptr;
+  options.decode = [&, plain](auto data, const auto& info, const auto& limits, auto targets) {
+    if (data[0] == kGated) held->pass();
+    if (data[0] == 'F') first.pass();
+    return plain(data, info, limits, targets);
+  };
+  Bench bench(std::move(options), {image_ensemble(), image_ensemble("image@other")});
+  held = &bench.gate;
+  const auto other = [&](std::uint64_t id, Nanos deadline) {
+    return bench.submit_picture(id, kGated, deadline, Lane::kStandard, {"image@other"});
+  };
+  ASSERT_TRUE(bench.submit_picture(1, 'F').ok());
+  ASSERT_TRUE(other(2, kNever).ok());
+  first.await(1);
+  bench.gate.await(1);
+  ASSERT_TRUE(other(3, kNever - 1).ok());  // next on the worker that 1 holds
+  ASSERT_TRUE(bench.submit_picture(4, kGated).ok());
+  first.open();
+  bench.gate.await(2);
+  const Batch batch = bench.await_batch();
+  EXPECT_EQ(batch.rows, 1u);
+  bench.answer(batch);
+  bench.gate.open();
+  bench.serve({1, 2, 3, 4});
 }
 
 TEST(Scheduler, ADeadlineIsAnsweredInEveryStage) {
@@ -561,11 +618,35 @@ TEST(Scheduler, OptionsOutOfRangeAreRefused) {
            [](auto& options) { options.decode_workers = 0; }, [](auto& options) { options.arena_bytes = 0; },
            [](auto& options) { options.lane_weights[2] = 0; },
            [](auto& options) { options.live_reserve = 1; }, [](auto& options) { options.quarantine_cap = 0; },
-           [](auto& options) { options.max_queue_rows = 0; }}) {
+           [](auto& options) { options.max_queue_rows = 0; },
+           [](auto& options) { options.initial_model.fixed_ns = -1; },
+           [](auto& options) { options.initial_model.per_row_ns = std::numeric_limits<double>::infinity(); },
+           [](auto& options) {
+             options.initial_model.fixed_ns = std::numeric_limits<double>::quiet_NaN();
+           }}) {
     SchedulerOptions options;
     spoil(options);
     EXPECT_EQ(Scheduler::create(std::move(options)).status().code(), Code::kInvalidArgument);
   }
+}
+
+TEST(Scheduler, ItsThreadsAreNamedAndLeaveSignalsToTheirHost) {
+  SchedulerOptions options;
+  options.decode_workers = 2;
+  const Bench bench(std::move(options));
+  std::multiset<std::string> names;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    if (!name.starts_with("fg-")) continue;
+    names.insert(name);
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      if (!line.starts_with("SigBlk:")) continue;
+      EXPECT_NE(std::stoull(line.substr(7), nullptr, 16) >> (SIGTERM - 1) & 1, 0u) << name;
+    }
+  }
+  EXPECT_EQ(names, (std::multiset<std::string>{"fg-decode", "fg-decode", "fg-dispatch"}));
 }
 
 TEST(Scheduler, NothingIsServedBeforeAConfiguration) {

@@ -118,10 +118,17 @@ TEST(Placement, CropOffsetsRoundDown) {
   EXPECT_EQ(placement.kept_y, 1);
 }
 
-TEST(Placement, ExtremelyThinPicturesKeepOnePixel) {
-  const Placement contain = place(65'535, 1, {.width = 224, .height = 224, .mode = ResizeMode::kContain});
-  EXPECT_EQ(contain.resized_height, 1);
-  EXPECT_EQ(contain.kept_height, 1);
+TEST(Placement, AThinPicturesLetterboxIsAsPillowRoundsIt) {
+  const ImageView letterbox = {.width = 224, .height = 224, .mode = ResizeMode::kContain};
+  EXPECT_EQ(place(447, 1, letterbox).kept_height, 1);  // 0.501 px
+  EXPECT_EQ(place(448, 1, letterbox).kept_height, 0);  // 0.5 px, to even
+  EXPECT_EQ(place(449, 3, letterbox).kept_height, 1);
+  ImageView padded = letterbox;
+  padded.pad_color = {7, 7, 7};
+  EXPECT_EQ(rendered(gradient_picture(448, 1), padded), Data(std::size_t{3} * 224 * 224, 7));
+}
+
+TEST(Placement, CoverOfAnExtremelyThinPictureKeepsItsMiddle) {
   const Placement cover = place(65'535, 1, {.width = 4096, .height = 4096, .mode = ResizeMode::kCover});
   EXPECT_EQ(cover.kept_width, 4096);
   EXPECT_EQ(cover.kept_height, 4096);

@@ -1,7 +1,8 @@
-// Time as the core sees it: nanoseconds on CLOCK_MONOTONIC, the clock that Python's time.monotonic_ns() reads.
+// Time as the core sees it: nanoseconds on CLOCK_MONOTONIC, the clock that Python's time.monotonic_ns()
+// reads.
 //
 // Decisions (batch rule, expiry) take `now` as an argument and never read a clock themselves; only the
-// scheduler's threads call monotonic_now(). Thread rule: stateless.
+// scheduler's threads read one. Thread rule: stateless.
 #pragma once
 
 #include <cstdint>
@@ -18,5 +19,8 @@ inline constexpr Nanos kSecond = 1'000'000'000;
 
 // Nanoseconds on CLOCK_MONOTONIC.
 Nanos monotonic_now();
+
+// CPU time that the calling thread has used, ns.
+Nanos thread_cpu_now();
 
 }  // namespace floodgate

@@ -45,6 +45,7 @@ struct DecodeResult {
   Code code = Code::kOk;
   char message[kMaxFailureText] = {};  // NUL-terminated; empty when code is kOk
   Nanos decode_ns = 0;                 // wall time of the job
+  Nanos cpu_ns = 0;                    // CPU time that it took of its thread
 };
 
 static_assert(std::is_trivially_copyable_v<DecodeJob> && std::is_trivially_copyable_v<DecodeResult>);

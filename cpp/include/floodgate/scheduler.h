@@ -72,10 +72,10 @@ class Scheduler {
   Status configure(std::uint64_t generation, std::vector<EnsembleConfig> ensembles);
 
   // Probes, copies once and queues. Errors, and no Done follows: kInvalidContent, kUnsupported, kTooLarge
-  // (the content), kInvalidArgument (unknown ensemble, wrong modality, ticket open, nothing configured),
-  // kDeadlineExceeded (passed already), kOverloaded (queue or arena full), kUnavailable (draining, every
-  // ensemble wanted is at the quarantine cap; while some are not, the others' heads are "unavailable" in the
-  // answer).
+  // (the content, also when it could never fit the lane's share of queue or arena), kInvalidArgument (unknown
+  // ensemble, wrong modality, ticket open, nothing configured), kDeadlineExceeded (passed already),
+  // kOverloaded (queue or arena full), kUnavailable (draining, every ensemble wanted is at the quarantine
+  // cap; while some are not, the others' heads are "unavailable" in the answer).
   Status submit(const Submission& submission);
 
   // Withdraws an open ticket: its Done is kCancelled. False when no such ticket is open.

@@ -20,7 +20,7 @@ struct Counters {
   std::uint64_t pictures_decoded = 0;
   std::uint64_t texts_laid_out = 0;  // text rows written
   std::uint64_t decode_failures = 0;
-  std::uint64_t decode_ns = 0;
+  std::uint64_t decode_ns = 0;  // CPU time of decoding and rendering, text included; not wall time
   std::uint64_t batches = 0;
   std::uint64_t rows_batched = 0;
   std::uint64_t rows_dead_in_flight = 0;  // rows whose ticket was over before their batch was answered

@@ -63,7 +63,6 @@ RowScores row_scores(const std::shared_ptr<const EnsembleConfig>& config, const 
 
 std::vector<Batch> Scheduler::Core::take_batches() {
   std::vector<Batch> taken;
-  std::vector<std::unique_ptr<BatchRecord>> dead;
   const std::lock_guard lock(mu_);
   const Nanos now = monotonic_now();
   for (const std::uint64_t id : to_take_) {

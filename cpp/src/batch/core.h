@@ -1,9 +1,11 @@
 // The scheduler's inside. One lock; each member function's file is named for its step:
-//
-//     scheduler.cc     construction, options, stats            dispatch.cc    expiry, batch rule, closing
-//     generation.cc    configure, retirement, region_lost      completion.cc  take, complete, fail,
-//     quarantine submission.cc    submit, cancel                          answer.cc      the one Done of a
-//     ticket decode_stage.cc  claims and decode workers
+//  - scheduler.cc: construction, threads, options, stats
+//  - generation.cc: configure, retirement, region_lost
+//  - submission.cc: submit, cancel
+//  - decode_stage.cc: claims and decode workers
+//  - dispatch.cc: expiry, batch rule, closing
+//  - completion.cc: take, complete, fail, quarantine
+//  - answer.cc: the one Done of a ticket
 //
 // Members named *_locked need `mu_` held. Nothing slow happens under it: probing, copying, decoding, moving
 // rows and (un)mapping memory are all done without.
@@ -51,6 +53,9 @@ class Scheduler::Core {
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
+  // Starts the threads. Called once; after a failure only the destructor may follow.
+  Status start();
+
   Status configure(std::uint64_t generation, std::vector<EnsembleConfig> ensembles);
   Status submit(const Submission& submission);
   bool cancel(std::uint64_t ticket);
@@ -66,6 +71,7 @@ class Scheduler::Core {
   [[nodiscard]] Stats stats() const;
 
  private:
+  static constexpr std::uint32_t kWorkersToReserve = 3;  // from so many on, the first one is LIVE's
   using Lock = std::unique_lock<std::mutex>;
   using Batches = std::map<std::uint64_t, std::unique_ptr<BatchRecord>>;
 
@@ -74,6 +80,9 @@ class Scheduler::Core {
   Result<std::shared_ptr<Ticket>> expand(const Submission& submission, Generation& generation) const;
   Status lay_out_text(const Submission& submission, Ticket& ticket) const;
   Status admit_locked(const Submission& submission, Ticket& ticket);
+
+  // scheduler.cc
+  [[nodiscard]] bool reserves_first_worker() const { return options_.decode_workers >= kWorkersToReserve; }
 
   // decode_stage.cc
   void work(std::uint32_t worker, bool live_only);
@@ -141,6 +150,9 @@ class Scheduler::Core {
   // Started last, joined first.
   std::vector<std::thread> threads_;
 };
+
+// Whether every ensemble that the group's next rows want has room for one more.
+bool has_room(const LaneQueue::Group& group);
 
 // Every head of the ensemble is missing for `reason`.
 RowScores all_missing(const std::shared_ptr<const EnsembleConfig>& config, const std::string& reason);

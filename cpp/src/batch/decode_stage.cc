@@ -13,6 +13,12 @@ constexpr double kMostRatio = 20.0;
 
 }  // namespace
 
+bool has_room(const LaneQueue::Group& group) {
+  return std::ranges::all_of(group.first->ensembles, [&](const auto& ensemble) {
+    return (group.second >> ensemble->index & 1U) == 0 || ensemble->has_room();
+  });
+}
+
 void Scheduler::Core::work(std::uint32_t worker, bool live_only) {
   Lock lock(mu_);
   while (!stopping_) {
@@ -37,11 +43,6 @@ void Scheduler::Core::work(std::uint32_t worker, bool live_only) {
 }
 
 bool Scheduler::Core::claim_locked(bool live_only, Nanos now, Claim& claim) {
-  const auto has_room = [](const LaneQueue::Group& group) {
-    return std::ranges::all_of(group.first->ensembles, [&](const auto& ensemble) {
-      return (group.second >> ensemble->index & 1U) == 0 || ensemble->has_room();
-    });
-  };
   claim.ticket = queue_.take(has_room, live_only);
   if (claim.ticket == nullptr) return false;
   Ticket& ticket = *claim.ticket;
@@ -111,7 +112,7 @@ void Scheduler::Core::finish_claim_locked(Claim& claim, const DecodeResult& resu
   --ticket->decoding;
   --ticket->generation->pins;
   ticket->decode_ns += result.decode_ns;
-  counters_.decode_ns += static_cast<std::uint64_t>(result.decode_ns);
+  counters_.decode_ns += static_cast<std::uint64_t>(result.cpu_ns);
   if (!decoded) {
     ++counters_.decode_failures;
   } else if (ticket->modality == Modality::kText) {

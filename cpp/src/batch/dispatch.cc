@@ -12,6 +12,10 @@ std::chrono::steady_clock::time_point at(Nanos time) {
   return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(time));
 }
 
+// A row that costs nothing to lay out still has to reach a worker. Looking again sooner would only take the
+// lock from it: its arrival wakes the dispatcher anyhow.
+constexpr Nanos kLeastDecodeNs = 50 * kMicrosecond;
+
 // Slots of the chosen rows in the order they will lie in the batch. In place, a row moves only into a hole.
 std::vector<std::uint32_t> fill_holes(std::vector<std::uint32_t> chosen) {
   std::ranges::sort(chosen);
@@ -70,12 +74,18 @@ Nanos Scheduler::Core::next_ready_locked(const Ensemble& ensemble, Nanos now) co
     if (slot.state == SlotState::kDecoding) next = std::min(next, slot.when_ns);
   }
   if (!ensemble.has_room()) return next;
-  const Ticket* queued = queue_.first_for(ensemble);
+  const Ticket* queued = queue_.first_for(ensemble, has_room);
   if (queued == nullptr) return next;
-  const Nanos worker = std::max(now, *std::ranges::min_element(worker_free_ns_));
+  // A worker that is overdue promises nothing, and the first one may not be meant for this lane.
+  Nanos worker = kNever;
+  for (std::size_t i = reserves_first_worker() && queued->lane != Lane::kLive ? 1 : 0;
+       i < worker_free_ns_.size(); ++i) {
+    const Nanos free = worker_free_ns_[i] == 0 ? now : worker_free_ns_[i];
+    if (free >= now) worker = std::min(worker, free);
+  }
+  if (worker == kNever) return next;
   const auto cost = static_cast<Nanos>(static_cast<double>(queued->info.decode_cost_ns) * decode_ratio_);
-  // A row that costs nothing to lay out is still not there yet.
-  return std::min(next, worker + std::max<Nanos>(cost, kMicrosecond));
+  return std::min(next, worker + std::max(cost, kLeastDecodeNs));
 }
 
 Nanos Scheduler::Core::step(Ensemble& ensemble, Nanos now, Lock& lock) {
@@ -125,7 +135,7 @@ void Scheduler::Core::close_batch(Ensemble& ensemble, const Decision& decision, 
     if (ensemble.slots[i].state == SlotState::kReady) ready.push_back(i);
   }
   std::ranges::sort(ready, {}, [&](std::uint32_t i) { return ensemble.slots[i].ticket->urgency(); });
-  std::ranges::rotate(ready, ready.begin() + decision.first);
+  std::rotate(ready.begin(), ready.begin() + decision.first, ready.end());
   std::vector<std::uint32_t> chosen(ready.begin(), ready.begin() + decision.rows);
 
   const std::uint32_t from = *ensemble.filling;

@@ -69,12 +69,14 @@ Status decode_and_render(std::span<const std::uint8_t> encoded, const MediaInfo&
 DecodeResult run_decode_job(const DecodeJob& job, std::span<const std::uint8_t> arena,
                             std::span<const std::span<std::uint8_t>> regions, const DecodeFn& decode) {
   const Nanos start = monotonic_now();
+  const Nanos cpu_start = thread_cpu_now();
   const Status status = run(job, arena, regions, decode);
   DecodeResult result;
   result.code = status.code();
   const std::size_t kept = std::min(status.message().size(), kMaxFailureText - 1);
   std::memcpy(result.message, status.message().data(), kept);
   result.decode_ns = monotonic_now() - start;
+  result.cpu_ns = thread_cpu_now() - cpu_start;
   return result;
 }
 

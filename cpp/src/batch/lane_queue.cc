@@ -57,13 +57,14 @@ std::shared_ptr<Ticket> LaneQueue::take(const HasRoom& has_room, bool live_only)
   return best;
 }
 
-const Ticket* LaneQueue::first_for(const Ensemble& ensemble) const {
+const Ticket* LaneQueue::first_for(const Ensemble& ensemble, const HasRoom& has_room) const {
   const Ticket* best = nullptr;
   for (const auto& lane : lanes_) {
     for (const auto& [group, waiting] : lane) {
       if (group.first != ensemble.generation || (group.second >> ensemble.index & 1U) == 0) continue;
       const Ticket* ticket = waiting.begin()->second.get();
-      if (best == nullptr || ticket->urgency() < best->urgency()) best = ticket;
+      if (best != nullptr && best->urgency() < ticket->urgency()) continue;
+      if (has_room(group)) best = ticket;
     }
   }
   return best;

@@ -31,8 +31,9 @@ class LaneQueue {
   void erase(const Ticket& ticket);
   // Takes the most urgent ticket with room out of the queue; null when there is none.
   std::shared_ptr<Ticket> take(const HasRoom& has_room, bool live_only);
-  // The most urgent ticket of those that want `ensemble`, left in the queue; null when there is none.
-  [[nodiscard]] const Ticket* first_for(const Ensemble& ensemble) const;
+  // The most urgent ticket with room of those that want `ensemble`, left in the queue; null when there is
+  // none.
+  [[nodiscard]] const Ticket* first_for(const Ensemble& ensemble, const HasRoom& has_room) const;
 
   // Rows that no worker has taken yet.
   [[nodiscard]] std::uint64_t rows(Lane lane) const { return rows_[lane_index(lane)]; }

@@ -1,11 +1,14 @@
 #include "floodgate/scheduler.h"
 
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include "core.h"
@@ -14,6 +17,8 @@ namespace floodgate {
 namespace {
 
 Status invalid(const std::string& message) { return Status(Code::kInvalidArgument, message); }
+
+constexpr Nanos kLongestServiceNs = 3600 * kSecond;
 
 Status check(const SchedulerOptions& options) {
   for (const std::uint32_t weight : options.lane_weights) {
@@ -31,10 +36,32 @@ Status check(const SchedulerOptions& options) {
   if (options.max_text_bytes == 0 || options.max_text_bytes > UINT32_MAX) {
     return invalid("max_text_bytes must be from 1 to 4294967295");
   }
-  if (!(options.initial_model.fixed_ns >= 0 && options.initial_model.per_row_ns >= 0)) {
-    return invalid("initial_model: both terms must be at least 0");
+  const auto plausible = [](double ns) { return ns >= 0 && ns <= static_cast<double>(kLongestServiceNs); };
+  if (!plausible(options.initial_model.fixed_ns) || !plausible(options.initial_model.per_row_ns)) {
+    return invalid("initial_model: both terms must be from 0 to 1 hour");
   }
   return {};
+}
+
+// New threads inherit the mask: signals are for the threads of whoever embeds the core.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+// As `ps` and /proc show it; at most 15 characters. A name that is refused is no reason not to work.
+void name_thread(std::thread& thread, const char* name) {
+  (void)pthread_setname_np(thread.native_handle(), name);
 }
 
 }  // namespace
@@ -53,6 +80,7 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(SchedulerOptions options) {
     return Status(Code::kUnavailable, std::string("cannot create an eventfd: ") + std::strerror(errno));
   }
   auto core = std::make_unique<Core>(std::move(options), std::move(arena).value(), event_fd);
+  if (Status started = core->start(); !started.ok()) return started;
   return std::unique_ptr<Scheduler>(new Scheduler(std::move(core)));
 }
 
@@ -83,13 +111,23 @@ Scheduler::Core::Core(SchedulerOptions options, std::unique_ptr<Arena> arena, in
       event_fd_(event_fd),
       arena_(std::move(arena)),
       queue_(options_.lane_weights),
-      worker_free_ns_(options_.decode_workers, 0) {
-  constexpr std::uint32_t kEnoughToReserve = 3;
-  threads_.emplace_back([this] { dispatch(); });
-  for (std::uint32_t worker = 0; worker < options_.decode_workers; ++worker) {
-    const bool live_only = worker == 0 && options_.decode_workers >= kEnoughToReserve;
-    threads_.emplace_back([this, worker, live_only] { work(worker, live_only); });
+      worker_free_ns_(options_.decode_workers, 0) {}
+
+Status Scheduler::Core::start() {
+  const SignalsBlocked blocked;
+  try {
+    threads_.reserve(std::size_t{1} + options_.decode_workers);
+    threads_.emplace_back([this] { dispatch(); });
+    name_thread(threads_.back(), "fg-dispatch");
+    for (std::uint32_t worker = 0; worker < options_.decode_workers; ++worker) {
+      const bool live_only = worker == 0 && reserves_first_worker();
+      threads_.emplace_back([this, worker, live_only] { work(worker, live_only); });
+      name_thread(threads_.back(), "fg-decode");
+    }
+  } catch (const std::exception& error) {
+    return {Code::kUnavailable, std::string("cannot start the decode workers: ") + error.what()};
   }
+  return {};
 }
 
 Scheduler::Core::~Core() {

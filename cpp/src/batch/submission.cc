@@ -101,11 +101,20 @@ Status Scheduler::Core::admit_locked(const Submission& submission, Ticket& ticke
   }
   const std::uint64_t rows = ticket.rows.size();
   const std::uint64_t room = share(submission.lane, options_.max_queue_rows, options_.live_reserve);
+  // What could never fit is the content's fault; trying again later would not help.
+  if (rows > room) {
+    return Status(Code::kTooLarge,
+                  "the text makes " + std::to_string(rows) + " rows; the limit is " + std::to_string(room));
+  }
+  const std::uint64_t bytes = share(submission.lane, arena_->capacity_bytes(), options_.live_reserve);
+  if (submission.data.size() > bytes) {
+    return Status(Code::kTooLarge, "the data has " + std::to_string(submission.data.size()) +
+                                       " bytes; the server takes at most " + std::to_string(bytes));
+  }
   if (queue_.rows() + admitting_rows_ + rows > room) {
     return Status(Code::kOverloaded, "the queue is full: " + std::to_string(queue_.rows() + admitting_rows_) +
                                          " rows wait for their decode");
   }
-  const std::uint64_t bytes = share(submission.lane, arena_->capacity_bytes(), options_.live_reserve);
   if (arena_->used_bytes() + submission.data.size() > bytes) {
     return Status(Code::kOverloaded,
                   "no room for " + std::to_string(submission.data.size()) + " bytes of encoded media");

@@ -15,10 +15,21 @@ namespace {
 
 std::string reason(int error) { return std::strerror(error); }
 
+// Gives the file all its pages; 0 or an error number. A signal undoes what was done so far and is no reason
+// to give up, unless signals never let it finish.
+int reserve(int fd, std::size_t bytes) {
+  constexpr int kMostAttempts = 1000;
+  int error = EINTR;
+  for (int attempt = 0; attempt < kMostAttempts && error == EINTR; ++attempt) {
+    error = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  }
+  return error;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<SharedRegion>> SharedRegion::map(std::string key, int fd, std::size_t bytes) {
-  const int full = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  const int full = reserve(fd, bytes);
   void* base = full == 0 ? mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
   if (base == MAP_FAILED) {
     const int error = full != 0 ? full : errno;
@@ -48,6 +59,7 @@ Result<std::shared_ptr<SharedRegion>> SharedRegion::named(std::string key, std::
   for (int attempt = 0; attempt < 16; ++attempt) {
     const int fd = shm_open(key.c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0) {
+      if (errno == EEXIST && attempt > 0) continue;  // the sweep has not unlinked it yet
       if (errno == EEXIST) return Status(Code::kInvalidArgument, "the region " + key + " exists already");
       return Status(Code::kUnavailable, "cannot create shared memory: " + reason(errno));
     }

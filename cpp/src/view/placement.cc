@@ -6,11 +6,8 @@
 namespace floodgate {
 namespace {
 
-// Python's round() under the default rounding mode, at least 1: Pillow refuses pictures so long and thin that
-// a side rounds to 0, a moderator must still see them.
-std::int32_t rounded_side(double side) {
-  return std::max(1, static_cast<std::int32_t>(std::nearbyint(side)));
-}
+// Python's round() under the default rounding mode.
+std::int32_t rounded_side(double side) { return static_cast<std::int32_t>(std::nearbyint(side)); }
 
 struct Size {
   std::int32_t width;

@@ -1,7 +1,8 @@
 // Where things go: to which size the whole picture is resized, and which part of that the view keeps.
 //
 // The three modes are Pillow's Image.resize, ImageOps.pad and ImageOps.cover followed by a centre crop, with
-// the same rounding (half to even, as Python's round). Thread rule: stateless.
+// the same rounding (half to even, as Python's round). A picture so long and thin that the letterbox rounds a
+// side to 0 leaves only padding, as in Pillow 13. Thread rule: stateless.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace floodgate {
 
 // All in px. The kept rectangle lies inside the resized picture and inside the view's output.
 struct Placement {
-  std::int32_t resized_width = 0;
+  std::int32_t resized_width = 0;  // 0 on a side: nothing shows
   std::int32_t resized_height = 0;
   std::int32_t kept_x = 0;  // of the kept rectangle, in the resized picture
   std::int32_t kept_y = 0;
