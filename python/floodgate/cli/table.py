@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from floodgate.errors import FloodgateError
 from floodgate.v1 import moderation_pb2 as pb
 
-_COLOUR = {"ALLOW": "green", "LABEL": "yellow", "AGE_RESTRICT": "yellow", "LIMIT": "magenta", "REMOVE": "red"}
-_NAME_WIDTH = 44
+_STYLE = {"ALLOW": "green", "LABEL": "yellow", "AGE_RESTRICT": "yellow", "LIMIT": "magenta", "REMOVE": "red"}
+_HELD = "yellow"
+_NAME_WIDTH = 40
 _PIPE_WIDTH = 200
+# A detector scores everything it knows in every picture; what it did not see is not worth a line.
+_FAINT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,63 +36,68 @@ def console_for_tables() -> Console:
 
 
 def show(rows: Iterable[Row], console: Console | None = None) -> None:
-    """Prints one line an item: action, review, what was found and why, the scores behind it, the time it took."""
+    """Prints each item's action, whatever speaks for it one line each, and the time it took."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, options in (
-        ("item", {"no_wrap": True, "max_width": _NAME_WIDTH}),
-        ("action", {"no_wrap": True}),
-        ("review", {}),
-        ("because", {}),
-        ("scores", {}),
-        ("ms", {"justify": "right", "no_wrap": True}),
-    ):
-        table.add_column(heading, **options)
+    table.add_column("item", no_wrap=True, max_width=_NAME_WIDTH)
+    table.add_column("action", no_wrap=True)
+    table.add_column("why")
+    table.add_column("ms", justify="right", no_wrap=True)
     for row in rows:
         if row.decision is None:
             code = row.error.code if row.error is not None else "INTERNAL"
-            table.add_row(_short(row.name), f"[red]{code}[/red]", "", str(row.error), "", "")
+            table.add_row(_name(row.name), Text(code, "red"), _plain(str(row.error)), "")
         else:
-            table.add_row(*_cells(row.name, row.decision))
+            why = Text("\n").join(_plain(line) for line in _reasons(row.decision))
+            milliseconds = f"{row.decision.timings.total_us / 1000:.0f}"
+            table.add_row(_name(row.name), _action(row.decision), why, milliseconds)
     (console or console_for_tables()).print(table)
 
 
-def _cells(name: str, decision: pb.Decision) -> tuple[str, ...]:
+def _action(decision: pb.Decision) -> Text:
     action = pb.Action.Name(decision.action).removeprefix("ACTION_")
-    review = ""
-    if decision.HasField("review"):
-        review = decision.review.queue + (" (hold)" if decision.review.hold else "")
-    return (
-        _short(name),
-        f"[{_COLOUR.get(action, 'white')}]{action}[/]",
-        review,
-        "; ".join(_reasons(decision)),
-        "; ".join(_scores(decision)),
-        f"{decision.timings.total_us / 1000:.0f}",
-    )
+    if decision.review.hold:
+        return Text(f"{action}, held", _HELD)
+    return Text(action, _STYLE.get(action, ""))
 
 
 def _reasons(decision: pb.Decision) -> Iterable[str]:
-    for finding in decision.findings:
-        if finding.WhichOneof("basis") == "score":
-            yield f"{finding.rule_id}: {finding.label} {finding.score.calibrated:.3f} ≥ {finding.score.threshold:g}"
-        else:
-            yield f"{finding.rule_id}" + (f": {finding.label}" if finding.label else "")
+    """Findings, what could not be judged, who reviews it, where markets differ, and the scores that found nothing."""
+    yield from dict.fromkeys(_finding(finding) for finding in decision.findings)
+    several = len(decision.parts) > 1
     for part in decision.parts:
         if part.state != pb.PartStatus.STATE_JUDGED:
-            yield f"part {part.part_id} {pb.PartStatus.State.Name(part.state).removeprefix('STATE_')}: {part.reason}"
+            state = pb.PartStatus.State.Name(part.state).removeprefix("STATE_").lower()
+            yield (f"part {part.part_id} {state}: " if several else f"{state}: ") + part.reason
+    if decision.HasField("review"):
+        yield f"review: queue {decision.review.queue}" + (", unpublished until then" if decision.review.hold else "")
+    for outcome in decision.market_outcomes:
+        action = pb.Action.Name(outcome.action).removeprefix("ACTION_")
+        yield f"in {outcome.market}: {action}" + (f" ({', '.join(outcome.rule_ids)})" if outcome.rule_ids else "")
+    for market in decision.unknown_markets:
+        yield f"in {market}: a market that the policy does not know; its default applies"
     for degradation in decision.degraded:
-        yield f"degraded: {pb.Degradation.Kind.Name(degradation.kind).removeprefix('KIND_')}"
-
-
-def _scores(decision: pb.Decision) -> Iterable[str]:
+        kind = pb.Degradation.Kind.Name(degradation.kind).removeprefix("KIND_").lower().replace("_", " ")
+        yield f"degraded, {kind}: {', '.join(degradation.missing)}"
+    found = {finding.label for finding in decision.findings}
     for score in decision.scores:
-        if score.label.startswith("sexual.nudity.") and score.score < 0.05:
-            continue
-        aside = "" if score.in_competence else f" (not counted: {score.competence_reason})"
-        yield f"{score.label} {score.score:.4f}{aside}"
+        faint = score.label.startswith("sexual.nudity.") and score.score < _FAINT
+        if not faint and (score.label not in found or several):
+            where = f"part {score.part_id}: " if several else ""
+            aside = "" if score.in_competence else f", not counted: {score.competence_reason}"
+            yield f"{where}{score.label} {score.score:.4f}{aside}"
 
 
-def _short(name: str) -> str:
-    # A leading bracket would read as markup.
-    name = name.replace("[", "(").replace("\n", " ")
-    return name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
+def _finding(finding: pb.Finding) -> str:
+    if finding.WhichOneof("basis") == "score":
+        score = finding.score
+        return f"{finding.label} {score.calibrated:.4f} ≥ {score.threshold:g}: rule {finding.rule_id}"
+    return f"rule {finding.rule_id}"
+
+
+def _name(name: str) -> Text:
+    return _plain(name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…")
+
+
+def _plain(text: str) -> Text:
+    """Text as it is: nothing in it is markup, and no character of it moves the cursor."""
+    return Text("".join(letter if letter.isprintable() else " " for letter in text))
