@@ -196,7 +196,11 @@ async def _serve(config: Config, examples: Path | None, once: bool) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config) as server:
+    async with AsyncExitStack() as stack:
+        server = await _start(stack, config, stop)
+        if server is None:
+            say("stopped before it served")
+            return 0
         loop.add_signal_handler(signal.SIGHUP, _reload, server)
         host = _host(config.address)
         metrics = f"; metrics at http://{_host(config.metrics_address)}:{server.metrics_port}/metrics"
@@ -212,6 +216,20 @@ async def _serve(config: Config, examples: Path | None, once: bool) -> int:
         say("draining: new requests are refused, accepted ones are answered")
     say("stopped")
     return code
+
+
+async def _start(stack: AsyncExitStack, config: Config, stop: asyncio.Event) -> Running | None:
+    """The running server, which ends with ``stack``; None when ``stop`` was set before it ran. Models can take minutes
+    to load, and whoever stops the server meanwhile need not wait for them."""
+    starting = asyncio.ensure_future(stack.enter_async_context(running(config)))
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    await asyncio.wait({starting})
+    return None
 
 
 def _host(address: str) -> str:
