@@ -59,7 +59,11 @@ struct Picture {
 };
 
 // Decodes what probe() described. Pixels equal Pillow's `Image.open(...).convert("RGB")` for opaque 8-bit
-// input; EXIF orientation is applied as in Pillow's ImageOps.exif_transpose; alpha is composited on white.
+// input; EXIF orientation is applied as in Pillow's ImageOps.exif_transpose (an XMP orientation is not, as in
+// browsers); alpha is composited on white. Where Pillow and the PNG standard differ, the standard holds: 16-bit
+// samples keep their high byte, and a transparent colour is compared before samples are scaled.
+// Memory at its peak: 3 bytes a pixel, as much again to turn it upright, 4 to composite alpha (8 more for an
+// animated WebP), and kMaxCoefficientBytes for a progressive JPEG.
 // Errors: kInvalidContent (corrupt, truncated), kUnsupported, kTooLarge.
 Result<Picture> decode(std::span<const std::uint8_t> data, const MediaInfo& info,
                        const MediaLimits& limits);

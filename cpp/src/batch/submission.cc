@@ -154,18 +154,18 @@ Status Scheduler::Core::submit(const Submission& submission) {
   }
   if (generation == nullptr) return refuse(invalid("no generation is configured"));
 
-  auto expanded = submission.deadline_ns <= now
-                      ? Result<std::shared_ptr<Ticket>>(
-                            Status(Code::kDeadlineExceeded, "the deadline has passed before the work began"))
-                      : expand(submission, *generation);
+  const auto expanded = submission.deadline_ns <= now
+                            ? Result<std::shared_ptr<Ticket>>(Status(
+                                  Code::kDeadlineExceeded, "the deadline has passed before the work began"))
+                            : expand(submission, *generation);
   const auto unpin_locked = [&] {
     --generation->pins;
     if (generation->retired) wake_dispatcher_locked();
   };
-  std::shared_ptr<Ticket> ticket = expanded.ok() ? std::move(expanded).value() : nullptr;
+  const std::shared_ptr<Ticket> ticket = expanded.ok() ? expanded.value() : nullptr;
   {
     const std::lock_guard lock(mu_);
-    const Status admitted = ticket != nullptr ? admit_locked(submission, *ticket) : expanded.status();
+    Status admitted = ticket != nullptr ? admit_locked(submission, *ticket) : expanded.status();
     if (!admitted.ok()) {
       ++counters_.refused[static_cast<std::size_t>(admitted.code())];
       unpin_locked();

@@ -63,6 +63,12 @@ std::int32_t to_fixed(double weight) {
   return static_cast<std::int32_t>(weight < 0 ? -0.5 + scaled : 0.5 + scaled);
 }
 
+// Half a pixel added, then cut towards zero as Pillow's C cast cuts it: not lround, which differs below zero.
+std::int32_t half_up(double position) {
+  position += 0.5;
+  return static_cast<std::int32_t>(position);
+}
+
 }  // namespace
 
 Kernel::Kernel(std::int32_t in, std::int32_t out, std::int32_t from, std::int32_t length, Filter filter) {
@@ -76,8 +82,8 @@ Kernel::Kernel(std::int32_t in, std::int32_t out, std::int32_t from, std::int32_
   std::vector<double> exact;
   for (std::int32_t i = 0; i < length; ++i) {
     const double center = (from + i + 0.5) * scale;
-    const std::int32_t first = std::max(0, static_cast<std::int32_t>(center - support + 0.5));
-    const std::int32_t end = std::min(in, static_cast<std::int32_t>(center + support + 0.5));
+    const std::int32_t first = std::max(0, half_up(center - support));
+    const std::int32_t end = std::min(in, half_up(center + support));
     const std::int32_t count = std::max(0, end - first);
     exact.resize(static_cast<std::size_t>(count));
     double sum = 0.0;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "kernel.h"
+#include "row_filter.h"
 
 // The inner loops are integer only, so every instruction set gives the same bits. Sanitizers do not get along
 // with functions chosen at load time.
@@ -22,27 +24,6 @@ constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);
 
 inline std::uint8_t to_byte(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
-}
-
-// One row: every output pixel is the weighted sum of its taps. `in` starts at input pixel `origin`.
-void filter_row(const std::uint8_t* in, std::int32_t origin, const Kernel& kernel, std::uint8_t* out) {
-  for (std::int32_t x = 0; x < kernel.length(); ++x) {
-    const Taps taps = kernel.taps(x);
-    const std::int32_t* weights = kernel.weights(x);
-    const std::uint8_t* pixel = in + std::ptrdiff_t{3} * (taps.first - origin);
-    std::int32_t red = kHalf;
-    std::int32_t green = kHalf;
-    std::int32_t blue = kHalf;
-    for (std::int32_t i = 0; i < taps.count; ++i, pixel += 3) {
-      red += pixel[0] * weights[i];
-      green += pixel[1] * weights[i];
-      blue += pixel[2] * weights[i];
-    }
-    out[0] = to_byte(red);
-    out[1] = to_byte(green);
-    out[2] = to_byte(blue);
-    out += 3;
-  }
 }
 
 // One output row from `count` input rows of `bytes` samples each.
@@ -73,15 +54,20 @@ struct Scratch {
   std::vector<const std::uint8_t*> rows;
 };
 
-// What one call works on. A null kernel: that side does not change.
+// What one call works on. A null pass: that side does not change.
 struct Work {
   const Picture& picture;
   const Placement& placement;
-  const Kernel* horizontal;
+  const RowFilter* horizontal;
   const Kernel* vertical;
   RowSink& sink;
   Scratch& scratch;
 };
+
+std::span<const std::uint8_t> whole_row(const Picture& picture, std::int32_t y) {
+  const std::size_t bytes = std::size_t{3} * picture.width;
+  return {picture.rgb.get() + bytes * static_cast<std::size_t>(y), bytes};
+}
 
 const std::uint8_t* source_row(const Picture& picture, std::int32_t y, std::int32_t x) {
   return picture.rgb.get() +
@@ -104,7 +90,7 @@ class FilteredRows {
   const std::uint8_t* row(std::int32_t y) {
     std::uint8_t* slot = work_.scratch.ring.data() + row_bytes_ * static_cast<std::size_t>(y % capacity_);
     if (y >= next_) {
-      filter_row(source_row(work_.picture, y, 0), 0, *work_.horizontal, slot);
+      work_.horizontal->apply(whole_row(work_.picture, y), 0, slot);
       next_ = y + 1;
     }
     return slot;
@@ -126,7 +112,7 @@ void horizontal_only(Work& work) {
       work.sink.row(y, source_row(work.picture, source_y, placement.kept_x));
       continue;
     }
-    filter_row(source_row(work.picture, source_y, 0), 0, *work.horizontal, work.scratch.out.data());
+    work.horizontal->apply(whole_row(work.picture, source_y), 0, work.scratch.out.data());
     work.sink.row(y, work.scratch.out.data());
   }
 }
@@ -155,8 +141,9 @@ void vertical_then_horizontal(Work& work) {
   std::int32_t first = work.placement.kept_x;
   std::int32_t end = first + work.placement.kept_width;
   if (work.horizontal != nullptr) {
-    const Taps last = work.horizontal->taps(work.horizontal->length() - 1);
-    first = work.horizontal->taps(0).first;
+    const Kernel& kernel = work.horizontal->kernel();
+    const Taps last = kernel.taps(kernel.length() - 1);
+    first = kernel.taps(0).first;
     end = last.first + last.count;
   }
   const std::int32_t row_bytes = 3 * (end - first);
@@ -175,7 +162,7 @@ void vertical_then_horizontal(Work& work) {
       work.sink.row(y, scratch.out.data());
       continue;
     }
-    filter_row(scratch.out.data(), first, *work.horizontal, scratch.narrow.data());
+    work.horizontal->apply(scratch.out, first, scratch.narrow.data());
     work.sink.row(y, scratch.narrow.data());
   }
 }
@@ -194,8 +181,9 @@ void resample(const Picture& picture, const Placement& placement, Filter filter,
   if (placement.resized_height != height) {
     vertical.emplace(height, placement.resized_height, placement.kept_y, placement.kept_height, filter);
   }
-  Work work{picture, placement, horizontal ? &*horizontal : nullptr, vertical ? &*vertical : nullptr,
-            sink,    scratch};
+  std::optional<RowFilter> rows;
+  if (horizontal) rows.emplace(*horizontal);
+  Work work{picture, placement, rows ? &*rows : nullptr, vertical ? &*vertical : nullptr, sink, scratch};
 
   // Pillow's rule since 13.0: when the height loses more than twice what the width does, the vertical pass
   // goes first. The order shows in the last bit, because what lies between the passes is rounded to 8 bits.
