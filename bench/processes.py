@@ -1,8 +1,11 @@
-"""CPU time of processes and threads, read from /proc (man 5 proc: fields 14 and 15 of ``stat``, in clock ticks)."""
+"""Processes and threads as /proc shows them (man 5 proc): CPU time (fields 14 and 15 of ``stat``, in clock ticks), what
+is below what, and stopping one."""
 
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -46,3 +49,27 @@ def descendants(pid: int) -> list[int]:
         found += below
         queue += below
     return found
+
+
+def program(pid: int) -> str:
+    """The first word of a process's command line; "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def freeze(pid: int) -> None:
+    """Stops a process and returns once every thread of it has stopped, which the signal alone does not wait for. Raises
+    TimeoutError when one does not within 5 s."""
+    os.kill(pid, signal.SIGSTOP)
+    until = time.monotonic() + 5.0
+    while any(_fields(task / "stat")[1][0] != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+        if time.monotonic() > until:
+            raise TimeoutError(f"process {pid} did not stop")
+        time.sleep(0.001)
+
+
+def thaw(pid: int) -> None:
+    """Lets a stopped process go on."""
+    os.kill(pid, signal.SIGCONT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import signal
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -13,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.processes import descendants
+from bench.processes import descendants, program
 from bench.report import ROOT
 from bench.server import Server
 from floodgate import AsyncClient
@@ -41,22 +40,14 @@ async def eventually(condition: Callable[[], bool], what: str, patience_s: float
 
 def triton_of(server: Server) -> int:
     """The process id of the server's own tritonserver."""
-    (pid,) = [pid for pid in descendants(server.pid) if "tritonserver" in _program(pid)]
+    (pid,) = [pid for pid in descendants(server.pid) if program(pid).endswith("tritonserver")]
     return pid
 
 
 def stubs_of(server: Server, head: str) -> list[int]:
     """The model processes of a head."""
     below = descendants(server.pid)
-    return [pid for pid in below if "stub" in _program(pid) and f"/{head}/" in _command(pid)]
-
-
-def freeze(pid: int) -> None:
-    os.kill(pid, signal.SIGSTOP)
-
-
-def thaw(pid: int) -> None:
-    os.kill(pid, signal.SIGCONT)
+    return [pid for pid in below if program(pid).endswith("_stub") and f"/{head}/" in _command(pid)]
 
 
 def is_alive(pid: int) -> bool:
@@ -77,10 +68,6 @@ def stub_memory_of(server: Server) -> set[str]:
     """Files in /dev/shm that the model processes of a running server use: their command lines name them."""
     commands = " ".join(_command(pid) for pid in descendants(server.pid))
     return {name for name in os.listdir("/dev/shm") if name in commands}
-
-
-def _program(pid: int) -> str:
-    return _command(pid).partition(" ")[0]
 
 
 def _command(pid: int) -> str:

@@ -16,7 +16,6 @@ from pressure import (
     TEXTS,
     Load,
     eventually,
-    freeze,
     is_alive,
     metrics,
     serves,
@@ -25,7 +24,7 @@ from pressure import (
     total,
 )
 
-from bench.processes import descendants
+from bench.processes import descendants, freeze
 from bench.report import ROOT
 from bench.server import Server, serving
 from floodgate import AsyncClient

@@ -14,19 +14,18 @@ from pressure import (
     TEXTS,
     Load,
     eventually,
-    freeze,
     is_at_rest,
     metrics,
     recovers,
     scores_of,
     serves,
     stubs_of,
-    thaw,
     total,
     triton_of,
 )
 from unruly_heads import UnrulyHead, repository_in
 
+from bench.processes import freeze, thaw
 from bench.server import serving
 from floodgate import AsyncClient
 from floodgate.errors import DeadlineExceeded, Unavailable
