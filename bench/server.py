@@ -30,8 +30,8 @@ class Server:
 
 
 @contextmanager
-def serving(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Starts ``floodgate serve`` on a free port with extra FLOODGATE_* settings; stops it with SIGTERM."""
+def serving(settings: Mapping[str, str] | None = None, *arguments: str) -> Iterator[Server]:
+    """Starts ``floodgate serve`` on a free port with extra FLOODGATE_* settings and arguments; SIGTERM ends it."""
     with tempfile.TemporaryDirectory(prefix="floodgate-bench-") as scratch:
         log = Path(scratch) / "decisions.jsonl"
         environment = {
@@ -41,7 +41,7 @@ def serving(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
             "FLOODGATE_DECISION_LOG": str(log),
             **(settings or {}),
         }
-        command = [str(Path(sys.executable).with_name("floodgate")), "serve"]
+        command = [str(Path(sys.executable).with_name("floodgate")), "serve", *arguments]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         try:
             target, metrics_url = _wait_until_serving(process)

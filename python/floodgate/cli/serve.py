@@ -82,6 +82,7 @@ class Running:
     core: Core
     policies: PolicySet
     records: DecisionLog
+    metrics: Metrics
     metrics_port: int
 
 
@@ -148,7 +149,7 @@ async def running(config: Config) -> AsyncIterator[Running]:
         stack.callback(health.cancel)
         await door.set_serving(backend.ready())
         try:
-            yield Running(door, backend, core, policies, records, metrics_port)
+            yield Running(door, backend, core, policies, records, metrics, metrics_port)
         finally:
             await door.drain(config.drain_s)
 
@@ -241,8 +242,10 @@ def _reload(server: Running) -> None:
     try:
         server.policies.reload()
     except StartupError as error:
+        server.metrics.reloaded("refused")
         log.error("SIGHUP: the policies stay as they were, because the new ones were refused:\n%s", error)
     else:
+        server.metrics.reloaded("taken")
         log.info("SIGHUP: policy %s is active", server.policies.active.id.revision)
 
 

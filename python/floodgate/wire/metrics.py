@@ -57,6 +57,16 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._reloads = Counter(
+            "floodgate_policy_reloads", "Policies read again, by outcome", ["outcome"], registry=self.registry
+        )
+        for outcome in ("taken", "refused"):
+            self._reloads.labels(outcome)
+
+    def reloaded(self, outcome: str) -> None:
+        """SIGHUP had the policies read again: "taken", or "refused" and the old ones kept."""
+        self._reloads.labels(outcome).inc()
+
     def ended(self, rpc: str, lane: str, code: str) -> None:
         """A request ended with a gRPC status code name."""
         self._requests.labels(rpc, lane, code).inc()
