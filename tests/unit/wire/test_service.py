@@ -49,3 +49,10 @@ def test_ids_of_a_message_that_does_not_parse_are_salvaged() -> None:
     raw = build_request(text="abc", request_id="r-9", content_id="c-9").SerializeToString()
     assert salvage_ids(raw.replace(b"abc", b"a\xffc")) == ("r-9", "c-9")
     assert salvage_ids(b"\xff\xff") == ("", "")
+    assert salvage_ids(raw[:4]) == ("", ""), "half an id is nobody's"
+
+
+def test_no_budget_reaches_beyond_a_day() -> None:
+    day_ns = 86_400 * 1_000 * MS
+    assert effective_deadline_ns(7, (1 << 63) * 1_000_000_000, None, 0, MS) == 7 + day_ns
+    assert effective_deadline_ns(7, None, 1e15, 0, MS) == 7 + day_ns

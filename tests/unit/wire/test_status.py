@@ -61,3 +61,11 @@ def test_an_invalid_request_names_its_field_in_bad_request() -> None:
     error = from_status(status)
     assert isinstance(error, InvalidRequest)
     assert error.field == "lane"
+
+
+def test_a_refusal_fits_into_trailers_whatever_it_quotes() -> None:
+    status = to_status(InvalidRequest("é" * 100_000, field="x" * 100_000), "r" * 100_000)
+    # gRPC allows 16 KiB: the message percent-encoded, and the status with it again in base64.
+    assert 3 * len(status.message.encode()) + 4 * status.ByteSize() / 3 < 8 << 10
+    assert status.message.endswith("é…")
+    assert from_status(status).message == status.message
