@@ -30,15 +30,15 @@ constexpr const char* dtype_name(DType dtype) {
 }
 
 struct TensorRef {
-  std::string name;                 // the ensemble's input name
+  std::string name;  // the ensemble's input name
   DType dtype = DType::kUint8;
   std::vector<std::int64_t> shape;  // first dimension: rows in the batch
   std::string region;               // POSIX shared-memory key ("/floodgate-…"), mappable by both sides
   MemoryKind kind = MemoryKind::kSystemShm;
-  std::int32_t device = 0;          // CUDA ordinal when kind is kCudaShm
-  std::int64_t region_bytes = 0;    // size of the whole region
-  std::int64_t offset = 0;          // of the tensor's first byte in the region
-  std::int64_t bytes = 0;           // product(shape) * dtype_bytes(dtype)
+  std::int32_t device = 0;        // CUDA ordinal when kind is kCudaShm
+  std::int64_t region_bytes = 0;  // size of the whole region
+  std::int64_t offset = 0;        // of the tensor's first byte in the region
+  std::int64_t bytes = 0;         // product(shape) * dtype_bytes(dtype)
 };
 
 }  // namespace floodgate

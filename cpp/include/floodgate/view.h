@@ -30,11 +30,11 @@ enum class Layout : std::uint8_t { kNhwc, kNchw };
 enum class PadAnchor : std::uint8_t { kCenter, kTopLeft };  // where the picture sits when padded
 
 struct ImageView {
-  std::int32_t width = 0;        // of the resize, px
+  std::int32_t width = 0;  // of the resize, px
   std::int32_t height = 0;
   ResizeMode mode = ResizeMode::kStretch;
   Filter filter = Filter::kBilinear;
-  std::int32_t crop_width = 0;   // centre crop after the resize, px; 0: none
+  std::int32_t crop_width = 0;  // centre crop after the resize, px; 0: none
   std::int32_t crop_height = 0;
   PadAnchor pad_anchor = PadAnchor::kCenter;
   std::array<std::uint8_t, 3> pad_color = {0, 0, 0};  // R, G, B
@@ -45,9 +45,7 @@ struct ImageView {
   [[nodiscard]] std::int32_t out_width() const { return crop_width > 0 ? crop_width : width; }
   [[nodiscard]] std::int32_t out_height() const { return crop_height > 0 ? crop_height : height; }
   // Bytes of one rendered row: 3 * out_width * out_height.
-  [[nodiscard]] std::int64_t row_bytes() const {
-    return std::int64_t{3} * out_width() * out_height();
-  }
+  [[nodiscard]] std::int64_t row_bytes() const { return std::int64_t{3} * out_width() * out_height(); }
 };
 
 // kInvalidArgument, naming the member, when the view cannot be rendered.
@@ -56,9 +54,9 @@ Status validate(const ImageView& view);
 // Renders `picture` into `out`. REQUIRES: validate(view).ok(), out.size() == view.row_bytes().
 Status render_view(const Picture& picture, const ImageView& view, std::span<std::uint8_t> out);
 
-// A batch of text rows is uint8[n, L] plus int32[n, 1] byte lengths. L is the smallest of `buckets` (ascending,
-// bytes) that holds the batch's longest row; unused bytes are zero. Text longer than the last bucket is split
-// into several rows at white space (or at a code point boundary where there is none).
+// A batch of text rows is uint8[n, L] plus int32[n, 1] byte lengths. L is the smallest of `buckets`
+// (ascending, bytes) that holds the batch's longest row; unused bytes are zero. Text longer than the last
+// bucket is split into several rows at white space (or at a code point boundary where there is none).
 struct TextView {
   std::vector<std::int32_t> buckets;
 
