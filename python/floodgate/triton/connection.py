@@ -22,6 +22,7 @@ from floodgate.types import Batch, EnsembleSpec, HeadSpec, TensorRef
 
 MEMORY_MODES = ("auto", "shm", "inline")
 _DEATH_NOTICE_S = 2.0
+_LOOK_TIMEOUT_S = 2.0
 
 
 class Connection:
@@ -35,6 +36,7 @@ class Connection:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._regions = RegionRegistry(self.client, epoch)
         self._anchor: AnchorRegion | None = None
+        self._ensembles: set[str] = set()
         self._began_s: dict[asyncio.Task[Any], float] = {}
 
     def declare_lost(self, reason: str) -> None:
@@ -74,11 +76,17 @@ class Connection:
         self.memory = "shm"
 
     async def is_same_process(self) -> bool:
-        """Whether the server that answers now still knows our memory. True when that cannot be told (inline).
+        """Whether the server that answers now still knows our memory, or, when it has none of it, our ensembles: one
+        that forgot them has to be prepared again all the same, and inline nothing of ours is at stake.
 
         Raises InferenceServerException when nothing answers.
         """
-        return self._anchor is None or await self._anchor.known_to(self.client)
+        if self._anchor is not None:
+            return await self._anchor.known_to(self.client)
+        for name in tuple(self._ensembles):
+            if not await self.client.is_model_ready(name, "1", client_timeout=_LOOK_TIMEOUT_S):
+                return False
+        return True
 
     async def load(self, ensembles: Sequence[EnsembleSpec], *, upload: bool) -> None:
         """Load heads, then ensembles, and check what is served. ``upload``: the server has the heads but
@@ -91,6 +99,7 @@ class Connection:
                 if not await self._ask(self.client.is_model_ready(head.name, str(head.version)), head.name):
                     raise ModelError(f"Triton does not serve version {head.version} of head {head.name}")
             await self._load_ensemble(spec, upload=upload)
+            self._ensembles.add(spec.name)
 
     async def _load_head(self, head: HeadSpec, *, tolerate_refusal: bool) -> None:
         try:
@@ -118,6 +127,7 @@ class Connection:
 
     async def unload(self, name: str) -> None:
         """Best effort: a model that cannot be unloaded only costs memory."""
+        self._ensembles.discard(name)
         with contextlib.suppress(InferenceServerException):
             await self.client.unload_model(name)
 
