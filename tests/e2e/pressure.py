@@ -47,7 +47,7 @@ def triton_of(server: Server) -> int:
 def stubs_of(server: Server, head: str) -> list[int]:
     """The model processes of a head."""
     below = descendants(server.pid)
-    return [pid for pid in below if program(pid).endswith("_stub") and f"/{head}/" in _command(pid)]
+    return [pid for pid in below if program(pid).endswith("_stub") and f"/{head}/" in command_of(pid)]
 
 
 def is_alive(pid: int) -> bool:
@@ -66,11 +66,12 @@ def shared_memory_of(server: Server, names: Iterable[str] = ()) -> set[str]:
 
 def stub_memory_of(server: Server) -> set[str]:
     """Files in /dev/shm that the model processes of a running server use: their command lines name them."""
-    commands = " ".join(_command(pid) for pid in descendants(server.pid))
+    commands = " ".join(command_of(pid) for pid in descendants(server.pid))
     return {name for name in os.listdir("/dev/shm") if name in commands}
 
 
-def _command(pid: int) -> str:
+def command_of(pid: int) -> str:
+    """A process's command line; "" when it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:

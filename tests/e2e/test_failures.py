@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pressure import (
     PHOTOS,
     TEXTS,
     Load,
+    command_of,
     eventually,
     is_at_rest,
     metrics,
@@ -25,7 +27,8 @@ from pressure import (
 )
 from unruly_heads import UnrulyHead, repository_in
 
-from bench.processes import freeze, thaw
+from bench.processes import descendants, freeze, thaw
+from bench.report import ROOT
 from bench.server import serving
 from floodgate import AsyncClient
 from floodgate.errors import DeadlineExceeded, Unavailable
@@ -204,3 +207,31 @@ async def test_full_disk_under_the_decision_log_costs_no_request(tmp_path: Path)
             assert len(decisions) == 30
             failed = "floodgate_decision_log_failed_total"
             await eventually(lambda: total(metrics(server), failed) == 30, "every lost record is counted")
+
+
+@pytest.mark.parametrize("order", ["refuse", "hang"])
+async def test_head_that_does_not_start_keeps_nobody_waiting(tmp_path: Path, order: str) -> None:
+    """One that fails is named and ends the start; one that hangs does not keep the start from being stopped."""
+    repository = repository_in(tmp_path)
+    UnrulyHead(repository, "unruly", "sexual.nudity.belly_covered").order = order
+    environment = {
+        **os.environ,
+        "FLOODGATE_ADDRESS": "127.0.0.1:0",
+        "FLOODGATE_METRICS_ADDRESS": "",
+        "FLOODGATE_DECISION_LOG": os.devnull,
+        "FLOODGATE_MODEL_REPOSITORY": str(repository),
+        "FLOODGATE_HEADS": "nsfw,toxicity,unruly",
+    }
+    command = (str(Path(sys.executable).with_name("floodgate")), "serve")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe)
+    if order == "hang":
+        await eventually(lambda: any("/unruly/" in command_of(pid) for pid in descendants(process.pid)), "its process")
+        process.send_signal(signal.SIGTERM)
+    said, complained = await asyncio.wait_for(process.communicate(), 60.0)
+    assert process.returncode == (0 if order == "hang" else 1)
+    assert b"serving" not in said
+    assert b"Traceback" not in complained
+    if order == "refuse":
+        assert b"unruly" in complained
+        assert b"told not to start" in complained
