@@ -97,7 +97,7 @@ class TritonSupervisor:
         """Ends the process (in-flight work first) and the watching of it."""
         self._stopping = True
         if self._process is not None:
-            await self._process.stop()
+            await self._process.stop(idle=self._client.unanswered_s() == 0)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
