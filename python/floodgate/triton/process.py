@@ -94,8 +94,8 @@ class TritonProcess:
             self._process.kill()
 
     async def stop(self, *, idle: bool = False) -> None:
-        """SIGTERM, which lets in-flight requests end; SIGKILL when that takes too long. ``idle``: there are none to wait
-        for, so it may take less long (Triton 2.51 waits in vain for a model whose ensemble once failed)."""
+        """SIGTERM, which lets in-flight requests end; SIGKILL when that takes too long. ``idle``: there are none to
+        wait for, so it may take less long (Triton 2.51 waits in vain for a model whose ensemble once failed)."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 self._process.terminate()
