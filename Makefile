@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 PY := $(VENV)/bin/python
 JOBS ?= $(shell nproc)
+# The editable install maps each module by name, so a module that comes or goes needs it anew.
+MODULES := $(shell find python -name '*.py' -not -path '*/v1/*' | sort | sha256sum | cut -c 1-16)
 CORE_SOURCES := $(shell find cpp proto -type f 2>/dev/null) CMakeLists.txt
 
 .PHONY: help
@@ -25,7 +27,10 @@ $(VENV)/.python: pyproject.toml $(VENV)/.system
 	@$(PY) scripts/install_requirements.py || { echo "make: installing Python packages failed" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.core: $(CORE_SOURCES) $(VENV)/.python
+$(VENV)/.modules-$(MODULES): $(VENV)/.python
+	@rm -f $(VENV)/.modules-* && touch $@
+
+$(VENV)/.core: $(CORE_SOURCES) $(VENV)/.python $(VENV)/.modules-$(MODULES)
 	@echo "==> compiling the core"
 	@$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e . \
 	  || { echo "make: compiling the core failed" >&2; exit 1; }

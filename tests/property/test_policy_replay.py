@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_items import RICH, contexts, items, surfaces
 
-from floodgate.decision import DecisionRecord, MediaFacts, ModelRecord, PartRecord, Timings, replay
+from floodgate.decision import DecisionRecord, MediaFacts, PartRecord, replay
 from floodgate.decision.encoding import shortest_float32
 from floodgate.policy import evaluate
-from floodgate.types import Context, PartResult, Verdict
+from floodgate.types import Context, ModelRef, PartResult, Timings, Verdict
 
 
 def record_of(surface: str, context: Context, item: tuple[PartResult, ...], verdict: Verdict) -> DecisionRecord:
@@ -31,7 +31,7 @@ def record_of(surface: str, context: Context, item: tuple[PartResult, ...], verd
         context=context,
         parts=tuple(PartRecord(part, "00" * 32, 17, "th", MediaFacts("jpeg", 640, 427)) for part in item),
         verdict=verdict,
-        models=(ModelRecord("first", 1, "ab" * 32),),
+        models=(ModelRef("first", "1", "ab" * 32),),
         preprocessing_digest="cd" * 32,
         degraded=("DEADLINE",),
         timings=Timings(1, 2, 3, 4, 10),

@@ -24,7 +24,7 @@ Schema, version 1. Values that equal their default, and absent ones, are left ou
     models[]            name, version, digest
     preprocessing_digest   SHA-256, hex, over the views and decoders that made the heads' inputs
     degraded[]          flags such as DEADLINE, HEAD_MISSING
-    timings_us          queue, decode, infer, policy, total
+    timings             queue_us, decode_us, infer_us, policy_us, total_us
     automation          automated: no person is asked; automated_with_review: one is
 """
 
@@ -39,9 +39,11 @@ from typing import Any, TypeVar
 from floodgate.decision.encoding import compact, decode, encode
 from floodgate.types import (
     Context,
+    ModelRef,
     Part,
     PartResult,
     PolicyId,
+    Timings,
     Verdict,
 )
 
@@ -83,26 +85,6 @@ def part_record(part: Part, result: PartResult, media: MediaFacts | None = None)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRecord:
-    """``digest``: SHA-256, hex, over the head's configuration and weights."""
-
-    name: str
-    version: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Microseconds, each >= 0. ``queue``, ``decode`` and ``infer`` are of the part that took longest."""
-
-    queue: int = 0
-    decode: int = 0
-    infer: int = 0
-    policy: int = 0
-    total: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class DecisionRecord:
     """See the schema above. ``verdict`` carries the rule path (``steps``) and the policy's identity."""
 
@@ -120,7 +102,7 @@ class DecisionRecord:
     context: Context
     parts: tuple[PartRecord, ...]
     verdict: Verdict
-    models: tuple[ModelRecord, ...] = ()
+    models: tuple[ModelRef, ...] = ()
     preprocessing_digest: str = ""
     degraded: tuple[str, ...] = ()
     timings: Timings = field(default_factory=Timings)
@@ -160,7 +142,7 @@ class DecisionRecord:
             "models": [encode(model) for model in self.models],
             "preprocessing_digest": self.preprocessing_digest,
             "degraded": list(self.degraded),
-            "timings_us": encode(self.timings),
+            "timings": encode(self.timings),
             "automation": self.automation,
         }
         return compact(row) + "\n"
@@ -182,7 +164,7 @@ class DecisionRecord:
         verdict["policy"] = _take(row, "policy", dict)
         verdict["steps"] = _take(row, "steps", list)
         row["verdict"] = verdict
-        row["timings"] = _take(row, "timings_us", dict)
+        row["timings"] = _take(row, "timings", dict)
         row["parts"] = [_part_fields(part, index) for index, part in enumerate(_take(row, "parts", list))]
         record = decode(DecisionRecord, row, "record")
         if record.automation != automation:

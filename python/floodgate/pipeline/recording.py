@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from floodgate.core import PartAnswer
-from floodgate.decision import DecisionRecord, MediaFacts, ModelRecord, part_record, utc_time
-from floodgate.decision import Timings as RecordTimings
+from floodgate.decision import DecisionRecord, MediaFacts, part_record, utc_time
 from floodgate.types import Decision
 
 
 def record_of(decision: Decision, answers: Mapping[str, PartAnswer]) -> DecisionRecord:
     """The record of ``decision``. ``answers`` holds the core's answer for each part id that it took."""
     item = decision.item
-    timings = decision.timings
     parts = []
     for part, result in zip(item.parts, decision.parts, strict=True):
         answer = answers.get(part.part_id)
@@ -34,14 +32,8 @@ def record_of(decision: Decision, answers: Mapping[str, PartAnswer]) -> Decision
         context=item.context,
         parts=tuple(parts),
         verdict=decision.verdict,
-        models=tuple(ModelRecord(model.name, int(model.version), model.digest) for model in decision.models),
+        models=decision.models,
         preprocessing_digest=decision.preprocessing_digest,
         degraded=tuple(f"{d.kind.name}:{name}" for d in decision.degraded for name in d.missing),
-        timings=RecordTimings(
-            queue=timings.queue_us,
-            decode=timings.decode_us,
-            infer=timings.infer_us,
-            policy=timings.policy_us,
-            total=timings.total_us,
-        ),
+        timings=decision.timings,
     )

@@ -68,7 +68,7 @@ def check_parameter_names(declared: Declared) -> None:
 
 
 def parse_view(declared: Declared) -> ViewSpec:
-    """``{"kind": "image", "width": …}`` or ``{"kind": "text", "buckets": […]}``; members as in types.py."""
+    """``{"kind": "image", "width": …}`` or ``{"kind": "text", "buckets": […]}``; members as in ``floodgate.types``."""
     value = declared.json("view")
     kind = value.get("kind") if isinstance(value, dict) else None
     if kind == "image":

@@ -1,0 +1,65 @@
+"""What the heads said of each part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from floodgate.types.item import Modality, Role
+
+
+class PartState(Enum):
+    JUDGED = "JUDGED"
+    UNREADABLE = "UNREADABLE"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Fractions of the upright picture's width and height, [0, 1], x0 <= x1, y0 <= y1."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScore:
+    """One number from one head about one frame (or text row) of one part."""
+
+    part_id: str
+    time_ms: int  # 0 for a photo or text
+    head: str
+    label: str
+    score: float
+    in_competence: bool = True
+    competence_reason: str = ""  # why not, when it is not
+    box: Box | None = None
+    span: tuple[int, int] | None = None  # bytes [start, end) of the text that the row covers
+
+
+@dataclass(frozen=True, slots=True)
+class MissingHead:
+    """A head that should have scored a part and did not. ``reason``: ``deadline``, ``unavailable``, ``failed``,
+    ``bad_output``, ``non_finite``, ``breaker_open``, ``overloaded``."""
+
+    part_id: str
+    head: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """All that is known about one part when policy looks at it."""
+
+    part_id: str
+    role: Role
+    modality: Modality
+    state: PartState
+    reason: str = ""  # for a person, when not JUDGED
+    reason_code: str = ""  # errors.*.code, when not JUDGED
+    scores: tuple[FrameScore, ...] = ()
+    missing: tuple[MissingHead, ...] = ()
+    frames_sampled: int = 0
+    frames_dropped: int = 0
