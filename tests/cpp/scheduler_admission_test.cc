@@ -172,4 +172,5 @@ TEST(SchedulerAdmission, NothingIsServedBeforeAConfiguration) {
   EXPECT_EQ(scheduler->submit(submission).code(), Code::kInvalidArgument);
 }
 
+}  // namespace
 }  // namespace floodgate

@@ -257,4 +257,5 @@ TEST(SchedulerAnswer, ADeadServersBatchesAreOverAndItsRegionIsNotReused) {
   EXPECT_EQ(bench.await_done(3).code, Code::kOk);
 }
 
+}  // namespace
 }  // namespace floodgate

@@ -302,5 +302,4 @@ TEST(Scheduler, DestructionWithWorkEverywhereDoesNotHang) {
 }
 
 }  // namespace
-
 }  // namespace floodgate
