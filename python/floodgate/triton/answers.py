@@ -20,6 +20,8 @@ _TRANSPORT = frozenset(("UNAVAILABLE", "CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDE
 _TURNED_AWAY = ("Request for unknown model", "Server not ready", "stopped accepting new inference requests")
 _NOT_LOADED = ("is not healthy", "is not at ready state", "has no available versions", "is not found")
 _MESSAGE_LIMIT = 300
+FAILED_BITS = 0x7FC0FA11
+"""The NaN that fills the outputs of a head that failed: see ``guard/model.py`` and ``runner/model.py``."""
 
 
 def status_of(error: InferenceServerException) -> str:
@@ -85,7 +87,10 @@ def decode(response: Any, head: HeadSpec, names: Mapping[str, str], rows: int) -
         content = response.raw_output_contents[index] if index < len(response.raw_output_contents) else b""
         if len(content) != rows * output.elements * 4:
             return _bad(head, f"output {output.name} has {len(content)} bytes, not {rows * output.elements * 4}")
-        scores[names[output.name]] = np.frombuffer(content, np.float32).reshape(rows, output.elements)
+        values = np.frombuffer(content, np.float32)
+        if values.size and bool((values.view(np.uint32) == FAILED_BITS).all()):
+            return HeadFailure("failed", f"head {head.name} failed; what it said is in Triton's log")
+        scores[names[output.name]] = values.reshape(rows, output.elements)
     return scores
 
 

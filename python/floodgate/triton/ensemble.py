@@ -17,6 +17,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from floodgate.errors import ModelError
+from floodgate.triton.process import GUARD_BACKEND
 from floodgate.triton.repository import (
     CONFIG,
     IMAGE_INPUT,
@@ -152,6 +153,8 @@ def assemble(
 def _pinned_config(file: Path, name: str, versions: Sequence[int]) -> str:
     config = parse_config(file)
     config.name = name
+    if config.backend == "python":
+        config.backend = GUARD_BACKEND
     config.ClearField("version_policy")
     config.version_policy.specific.versions.extend(versions)
     return str(text_format.MessageToString(config))

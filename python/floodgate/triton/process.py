@@ -24,7 +24,9 @@ from floodgate.triton.install import TritonInstall
 
 _TETHER = Path(__file__).with_name("tether.py")
 _RUNNER = Path(__file__).with_name("runner")
+_GUARD = Path(__file__).with_name("guard")
 RUNNER_BACKEND = "openvino_runner"
+GUARD_BACKEND = "floodgate_guard"
 LOG_TAIL_LINES = 12
 _IDLE_STOP_S = 4.0
 
@@ -180,9 +182,9 @@ def clear_run_dir(run_dir: Path) -> None:
 
 
 def _assemble_backends(install: TritonInstall, folder: Path) -> Path:
-    """``python`` (Triton's own) and our CPU runner side by side, as Triton wants them."""
+    """``python`` (Triton's own), our CPU runner and our guard side by side, as Triton wants them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, target in (("python", install.python_backend), (RUNNER_BACKEND, _RUNNER)):
+    for name, target in (("python", install.python_backend), (RUNNER_BACKEND, _RUNNER), (GUARD_BACKEND, _GUARD)):
         link = folder / name
         if link.is_symlink() or link.is_file():
             link.unlink()
