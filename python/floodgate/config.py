@@ -268,6 +268,8 @@ def _explain(
         source = next((sources[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in sources), None)
         where = source or _position(path, document, problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "tuple_type":
+            message = "must be a list, such as [a, b]"
         hint = ""
         if problem["type"] == "extra_forbidden":
             message = f"unknown key {loc[-1]!r}"

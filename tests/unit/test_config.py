@@ -88,3 +88,8 @@ def test_the_example_file_shows_every_setting_with_its_default() -> None:
     shown = set(re.findall(r"^ *([a-z_]+):", example.read_text(encoding="utf-8"), re.M))
     sections = (Config, Limits, CoreSettings, TritonSettings, Caller)
     assert {name for section in sections for name in section.model_fields} <= shown
+
+
+def test_one_word_for_a_list_is_refused_in_plain_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r":1:1: error: heads: must be a list, such as \[a, b\]"):
+        load_config(write(tmp_path, "heads: nsfw\n"), {})

@@ -24,7 +24,8 @@ def command(
     files: Annotated[list[Path] | None, typer.Argument(help="Pictures; a .txt file holds one comment a line.")] = None,
     text: Annotated[list[str] | None, typer.Option("--text", help="A text to judge; may repeat.")] = None,
     target: Annotated[
-        str | None, typer.Option(help="HOST:PORT of the server; default: the configured address.")
+        str | None,
+        typer.Option("--target", "--address", help="HOST:PORT of the server; default: the configured address."),
     ] = None,
     together: Annotated[bool, typer.Option("--together", help="Make everything parts of one item.")] = False,
     surface: Annotated[str, typer.Option(help="Surface of the taxonomy, e.g. photo, comment.")] = "",
