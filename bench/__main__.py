@@ -7,10 +7,26 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from bench.report import Report
+from bench.report import NothingToMeasure, Report, VoidRun
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__main__", "report", "processes", "server"}
+NOT_BENCHMARKS = {
+    "__main__",
+    "bare_jpeg",
+    "decode_stream",
+    "echo",
+    "load",
+    "faults",
+    "inspection",
+    "locustfile",
+    "processes",
+    "python_steps",
+    "raw_triton",
+    "report",
+    "server",
+    "simulated_head",
+    "video_clip",
+}
 
 
 def names() -> list[str]:
@@ -28,7 +44,14 @@ def main(arguments: list[str]) -> int:
     if name not in names():
         print(f"error: there is no benchmark {name!r}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
-    report: Report = importlib.import_module(f"bench.{name}").run()
+    try:
+        report: Report = importlib.import_module(f"bench.{name}").run()
+    except NothingToMeasure as nothing:
+        print(nothing)
+        return 0
+    except VoidRun as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"written: {report.write(HERE / 'out', name)}")
     return 0
 

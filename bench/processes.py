@@ -3,6 +3,7 @@ is below what, and stopping one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -21,6 +22,17 @@ def cpu_s(pid: int) -> float:
     """CPU seconds, user and system, that a process has used; its children are not in it."""
     _, fields = _fields(Path(f"/proc/{pid}/stat"))
     return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+def exact_cpu_s(pid: int) -> float:
+    """CPU seconds of a process, to the nanosecond (its CPU clock: clock_getcpuclockid(3)), and of its children that
+    have ended and been collected, in ticks; 0 when it is gone."""
+    try:
+        own = time.clock_gettime((~pid << 3) | 2)
+        _, fields = _fields(Path(f"/proc/{pid}/stat"))
+    except OSError:
+        return 0.0
+    return own + (int(fields[13]) + int(fields[14])) * _TICK_S
 
 
 def thread_cpu_s(pid: int, prefix: str) -> float:
@@ -59,6 +71,27 @@ def program(pid: int) -> str:
         return ""
 
 
+def command(pid: int) -> str:
+    """A process's command line; "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def connections(pid: int, port: int) -> int:
+    """How many TCP connections to its own ``port`` a process holds."""
+    sockets = set()
+    tables = (Path(f"/proc/{pid}/net/{name}").read_text(encoding="ascii") for name in ("tcp", "tcp6"))
+    for line in "".join(tables).splitlines():
+        fields = line.split()
+        if fields[0] == "sl":  # a table's head
+            continue
+        if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "01":  # TCP_ESTABLISHED
+            sockets.add(f"socket:[{fields[9]}]")
+    return sum(os.readlink(each) in sockets for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink())
+
+
 def freeze(pid: int) -> None:
     """Stops a process and returns once every thread of it has stopped, which the signal alone does not wait for. Raises
     TimeoutError when one does not within 5 s."""
@@ -71,5 +104,6 @@ def freeze(pid: int) -> None:
 
 
 def thaw(pid: int) -> None:
-    """Lets a stopped process go on."""
-    os.kill(pid, signal.SIGCONT)
+    """Lets a stopped process go on, if nobody has ended it meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)

@@ -12,6 +12,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
+class VoidRun(Exception):
+    """What measured was itself too slow, so the run says nothing about what was measured."""
+
+
+class NothingToMeasure(Exception):
+    """This machine has not got what is measured; nothing was."""
+
+
 @dataclass
 class Report:
     """``figures`` and ``units`` have the same keys."""

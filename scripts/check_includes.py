@@ -13,10 +13,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1] / "cpp"
 PUBLIC_LAYER = {
     **dict.fromkeys(("status", "clock", "tensor"), 0),
-    **dict.fromkeys(("media", "view"), 1),
+    **dict.fromkeys(("media", "decode", "sequence", "view"), 1),
 }
-FOLDER_LAYER = {"media": 1, "view": 1, "memory": 1, "text": 1, "hash": 1, "cuda": 1, "batch": 2}
-TOP_HEADERS = ("scheduler", "job", "batch", "stats")
+FOLDER_LAYER = {
+    "media": 1,
+    "view": 1,
+    "memory": 1,
+    "text": 1,
+    "hash": 1,
+    "cuda": 1,
+    "worker": 2,
+    "batch": 2,
+    "acceptor": 2,
+}
+TOP_HEADERS = ("scheduler", "job", "decode_worker", "batch", "stats", "acceptor_hub", "acceptor_link")
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 _FORBIDDEN = re.compile(r"\b(std::cout|std::cerr|std::abort|abort\(|printf\(|exit\(|throw\b)")
 
@@ -29,7 +39,7 @@ def layer_of(path: str) -> int:
             return PUBLIC_LAYER[name]
         return 2 if name in TOP_HEADERS else 1
     parts = Path(path).parts
-    if parts[0] == "bind":
+    if parts[0] in ("bind", "decoder"):
         return 3
     folder = parts[1] if parts[0] == "src" and len(parts) > 2 else parts[0]
     return FOLDER_LAYER.get(folder, 0)

@@ -4,6 +4,8 @@
 #include "status.h"
 
 namespace floodgate {
+void bind_acceptor(pybind11::module_& m);
+void bind_device(pybind11::module_& m);
 void bind_media(pybind11::module_& m);
 void bind_scheduler(pybind11::module_& m);
 }  // namespace floodgate
@@ -11,6 +13,8 @@ void bind_scheduler(pybind11::module_& m);
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Floodgate's compiled core: probe, decode, views, arena, buffers and the batch scheduler.";
   floodgate::bind_status(m);
+  floodgate::bind_device(m);
   floodgate::bind_media(m);
   floodgate::bind_scheduler(m);
+  floodgate::bind_acceptor(m);
 }

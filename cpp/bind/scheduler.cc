@@ -12,23 +12,19 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "arguments.h"
 #include "floodgate/buffer_pool.h"
+#include "stats.h"
 #include "status.h"
 
 namespace py = pybind11;
 
 namespace floodgate {
-namespace {
-
-constexpr std::size_t kLargeBytes = 64 * 1024;  // above this a copy is worth two turns at the GIL
-
-constexpr std::array kBufferWords = {"free", "filling", "sealing", "sealed", "in_flight", "quarantined"};
-static_assert(kBufferWords.size() == kBufferStates);
-constexpr std::array kLaneWords = {"STANDARD", "LIVE", "BULK"};  // by lane_index()
 
 Modality parse_modality(const std::string& word) {
   if (word == "image") return Modality::kImage;
@@ -43,6 +39,17 @@ Lane parse_lane(int value) {
   }
   return static_cast<Lane>(value);
 }
+
+std::span<const std::uint8_t> bytes_of(const py::buffer_info& info) {
+  if (info.itemsize != 1 || !PyBuffer_IsContiguous(info.view(), 'C')) {
+    raise_status({Code::kInvalidArgument, "data must be contiguous bytes"});
+  }
+  return {static_cast<const std::uint8_t*>(info.ptr), static_cast<std::size_t>(info.size)};
+}
+
+namespace {
+
+constexpr double kMostWaitS = 86'400;
 
 Code parse_code(const std::string& name) {
   for (int code = 1; code <= static_cast<int>(kLastCode); ++code) {
@@ -74,11 +81,23 @@ py::dict missing_of(const RowScores& scores) {
   return missing;
 }
 
+std::string sha256_of(Done& done) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  const auto& digest = digest_of(done);
+  if (!digest) return text;
+  for (const std::uint8_t byte : *digest) {
+    text += kDigits[byte >> 4U];
+    text += kDigits[byte & 15U];
+  }
+  return text;
+}
+
 EnsembleConfig make_ensemble(std::string name, const std::string& modality,
                              std::vector<std::pair<std::string, View>> tensors,
                              std::vector<std::tuple<std::string, std::string, std::uint32_t>> outputs,
                              std::vector<std::string> heads, std::uint32_t max_batch, std::uint32_t buffers,
-                             std::uint32_t credit) {
+                             std::uint32_t credit, std::string device, bool shares_cores) {
   EnsembleConfig config;
   config.name = std::move(name);
   config.modality = parse_modality(modality);
@@ -90,18 +109,28 @@ EnsembleConfig make_ensemble(std::string name, const std::string& modality,
   config.max_batch = max_batch;
   config.buffers = buffers;
   config.credit = credit;
+  config.device = std::move(device);
+  config.shares_cores = shares_cores;
   raise_if_error(validate(config));
   return config;
 }
 
-std::unique_ptr<Scheduler> make_scheduler(const std::map<int, std::uint32_t>& lane_weights,
+std::unique_ptr<Scheduler> make_scheduler(const std::map<int, double>& lane_floors, double max_wait_s,
                                           std::uint32_t decode_workers, std::uint64_t arena_bytes,
                                           std::uint32_t max_queue_rows, double live_reserve,
                                           std::uint32_t quarantine_cap, const MediaLimits& media_limits,
                                           std::uint64_t max_text_bytes, double initial_fixed_us,
-                                          double initial_per_row_us) {
+                                          double initial_per_row_us, std::uint32_t decode_min,
+                                          const std::string& decoder_program,
+                                          std::uint64_t decoder_memory_bytes, std::uint32_t decoder_hang_ms,
+                                          bool decoder_faults, std::shared_ptr<Device> device,
+                                          std::size_t acceptors, std::uint64_t acceptor_arena_bytes) {
   SchedulerOptions options;
-  for (const auto& [lane, weight] : lane_weights) options.lane_weights[lane_index(parse_lane(lane))] = weight;
+  for (const auto& [lane, floor] : lane_floors) options.lane_floors[lane_index(parse_lane(lane))] = floor;
+  if (!(max_wait_s > 0 && max_wait_s <= kMostWaitS)) {
+    raise_status({Code::kInvalidArgument, "max_wait_s must be above 0 and at most a day"});
+  }
+  options.max_wait_ns = static_cast<Nanos>(max_wait_s * static_cast<double>(kSecond));
   options.decode_workers = decode_workers;
   options.arena_bytes = arena_bytes;
   options.max_queue_rows = max_queue_rows;
@@ -111,22 +140,32 @@ std::unique_ptr<Scheduler> make_scheduler(const std::map<int, std::uint32_t>& la
   options.max_text_bytes = max_text_bytes;
   options.initial_model = {initial_fixed_us * static_cast<double>(kMicrosecond),
                            initial_per_row_us * static_cast<double>(kMicrosecond)};
+  options.decode_options = {decode_min};
+  for (std::size_t i = 0; i < acceptors; ++i) {
+    options.foreign_arenas.push_back(value_or_raise(SharedRegion::anonymous(acceptor_arena_bytes)));
+  }
+  if (!decoder_program.empty()) {
+    SandboxOptions sandbox;
+    sandbox.program = decoder_program;
+    sandbox.memory_bytes = decoder_memory_bytes;
+    sandbox.hang_ms = decoder_hang_ms;
+    sandbox.faults = decoder_faults;
+    options.sandbox = sandbox;
+  }
+  options.device = std::move(device);
   return value_or_raise(Scheduler::create(std::move(options)));
 }
 
 void submit(Scheduler& scheduler, std::uint64_t ticket, std::vector<std::string> ensembles,
             const py::buffer& data, const std::string& modality, int lane, std::optional<Nanos> deadline_ns,
-            std::uint32_t max_frames, std::uint32_t interval_ms) {
+            std::uint32_t max_frames, std::uint32_t min_interval_ms, std::uint64_t seed) {
   const py::buffer_info info = data.request();
-  if (info.itemsize != 1 || !PyBuffer_IsContiguous(info.view(), 'C')) {
-    raise_status({Code::kInvalidArgument, "data must be contiguous bytes"});
-  }
   Submission submission;
   submission.ticket = ticket;
   submission.ensembles = std::move(ensembles);
   submission.modality = parse_modality(modality);
-  submission.data = {static_cast<const std::uint8_t*>(info.ptr), static_cast<std::size_t>(info.size)};
-  submission.plan = {max_frames, interval_ms};
+  submission.data = bytes_of(info);
+  submission.plan = {max_frames, min_interval_ms, seed};
   submission.lane = parse_lane(lane);
   submission.deadline_ns = deadline_ns.value_or(kNever);
   Status status;
@@ -168,50 +207,6 @@ void complete(Scheduler& scheduler, std::uint64_t batch_id, const std::map<std::
   raise_if_error(status);
 }
 
-py::dict counters_of(const Counters& counters) {
-  py::dict refused;
-  for (int code = 1; code <= static_cast<int>(kLastCode); ++code) {
-    refused[py::str(std::string(code_name(static_cast<Code>(code))))] =
-        counters.refused[static_cast<std::size_t>(code)];
-  }
-  using namespace py::literals;
-  return py::dict(
-      "tickets"_a = counters.tickets, "done"_a = counters.done, "bytes_received"_a = counters.bytes_received,
-      "bytes_copied"_a = counters.bytes_copied, "pictures_decoded"_a = counters.pictures_decoded,
-      "texts_laid_out"_a = counters.texts_laid_out, "decode_failures"_a = counters.decode_failures,
-      "decode_ns"_a = counters.decode_ns, "batches"_a = counters.batches,
-      "rows_batched"_a = counters.rows_batched, "rows_dead_in_flight"_a = counters.rows_dead_in_flight,
-      "rows_moved"_a = counters.rows_moved, "batches_dead_unsent"_a = counters.batches_dead_unsent,
-      "batches_quarantined"_a = counters.batches_quarantined, "batches_lost"_a = counters.batches_lost,
-      "cancelled_before_decode"_a = counters.cancelled_before_decode,
-      "cancelled_before_batch"_a = counters.cancelled_before_batch,
-      "cancelled_in_flight"_a = counters.cancelled_in_flight,
-      "expired_before_decode"_a = counters.expired_before_decode,
-      "expired_before_batch"_a = counters.expired_before_batch,
-      "expired_in_flight"_a = counters.expired_in_flight, "refused"_a = refused);
-}
-
-py::dict stats_of(const Stats& stats) {
-  using namespace py::literals;
-  py::dict queued;
-  for (std::size_t lane = 0; lane < kLanes; ++lane) queued[kLaneWords[lane]] = stats.queued_rows[lane];
-  py::list ensembles;
-  for (const EnsembleStats& each : stats.ensembles) {
-    py::dict buffers;
-    for (std::size_t state = 0; state < kBufferStates; ++state)
-      buffers[kBufferWords[state]] = each.buffers[state];
-    ensembles.append(py::dict("generation"_a = each.generation, "ensemble"_a = each.ensemble,
-                              "retired"_a = each.retired, "buffers"_a = buffers,
-                              "ready_rows"_a = each.ready_rows, "decoding_rows"_a = each.decoding_rows,
-                              "fixed_us"_a = each.model.fixed_ns / static_cast<double>(kMicrosecond),
-                              "per_row_us"_a = each.model.per_row_ns / static_cast<double>(kMicrosecond)));
-  }
-  return py::dict("counters"_a = counters_of(stats.counters), "queued_rows"_a = queued,
-                  "open_tickets"_a = stats.open_tickets, "arena_used_bytes"_a = stats.arena_used_bytes,
-                  "arena_free_bytes"_a = stats.arena_free_bytes, "draining"_a = stats.draining,
-                  "drained"_a = stats.drained, "ensembles"_a = ensembles);
-}
-
 void bind_batches(py::module_& m) {
   py::class_<TensorRef>(m, "TensorRef", "Where one input tensor of a batch lies.")
       .def_readonly("name", &TensorRef::name)
@@ -223,6 +218,7 @@ void bind_batches(py::module_& m) {
           "kind",
           [](const TensorRef& tensor) { return tensor.kind == MemoryKind::kCudaShm ? "cuda" : "system"; })
       .def_readonly("device", &TensorRef::device)
+      .def_property_readonly("handle", [](const TensorRef& tensor) { return py::bytes(tensor.handle); })
       .def_readonly("offset", &TensorRef::offset)
       .def_readonly("bytes", &TensorRef::bytes);
   py::class_<Batch>(m, "Batch", "A closed batch of one ensemble.")
@@ -254,10 +250,22 @@ void bind_done(py::module_& m) {
       .def_property_readonly("queue_us", [](const Done& done) { return done.timings.queue_us; })
       .def_property_readonly("decode_us", [](const Done& done) { return done.timings.decode_us; })
       .def_property_readonly("batch_us", [](const Done& done) { return done.timings.batch_us; })
+      .def_property_readonly("ended_ns", [](const Done& done) { return done.timings.ended_ns; })
       .def_property_readonly("infer_us", [](const Done& done) { return done.timings.infer_us; })
       .def_readonly("frames_sampled", &Done::frames_sampled)
       .def_readonly("frames_dropped", &Done::frames_dropped)
-      .def_readonly("copied_bytes", &Done::copied_bytes);
+      .def_readonly("frames_missed", &Done::frames_missed)
+      .def_property_readonly("duration_ms", [](const Done& done) { return done.sequence.duration_ms; })
+      .def_property_readonly("shown_width", [](const Done& done) { return done.sequence.width; })
+      .def_property_readonly("shown_height", [](const Done& done) { return done.sequence.height; })
+      .def_property_readonly("codec", [](const Done& done) { return std::string(done.sequence.codec); })
+      .def_property_readonly("notes", [](const Done& done) { return describe_notes(done.sequence.notes); })
+      .def_property_readonly("partial", [](const Done& done) { return is_partial(done.sequence.notes); })
+      .def_readonly("copied_bytes", &Done::copied_bytes)
+      .def_property_readonly("sha256", &sha256_of)
+      .def_property_readonly("retry_after_ms", [](const Done& done) {
+        return (done.retry_after_ns + kMillisecond - 1) / kMillisecond;
+      });
 }
 
 }  // namespace
@@ -265,29 +273,36 @@ void bind_done(py::module_& m) {
 void bind_scheduler(py::module_& m) {
   using namespace py::literals;
   const SchedulerOptions defaults;
+  const SandboxOptions sandbox_defaults;
   bind_batches(m);
   bind_done(m);
   py::class_<EnsembleConfig>(m, "EnsembleConfig",
                              "An ensemble to serve; raises InvalidRequest when it cannot be.")
       .def(py::init(&make_ensemble), "name"_a, "modality"_a, "tensors"_a, "outputs"_a, "heads"_a,
-           "max_batch"_a, "buffers"_a = 4, "credit"_a = 2)
+           "max_batch"_a, "buffers"_a = 4, "credit"_a = 2, "device"_a = "", "shares_cores"_a = false)
       .def_readonly("name", &EnsembleConfig::name)
       .def_readonly("max_batch", &EnsembleConfig::max_batch)
       .def_readonly("buffers", &EnsembleConfig::buffers)
-      .def_readonly("credit", &EnsembleConfig::credit);
+      .def_readonly("credit", &EnsembleConfig::credit)
+      .def_readonly("device", &EnsembleConfig::device)
+      .def_readonly("shares_cores", &EnsembleConfig::shares_cores);
 
-  std::map<int, std::uint32_t> weights;
+  std::map<int, double> floors;
   for (std::size_t lane = 0; lane < kLanes; ++lane)
-    weights[static_cast<int>(lane) + 1] = defaults.lane_weights[lane];
+    floors[static_cast<int>(lane) + 1] = defaults.lane_floors[lane];
   // Safe to let go of the GIL while destroying: it joins threads that never touch Python.
   py::class_<Scheduler>(m, "Scheduler", "Encoded bytes in, batches out, scores in, answers out.",
                         py::release_gil_before_calling_cpp_dtor())
-      .def(py::init(&make_scheduler), py::kw_only(), "lane_weights"_a = weights,
+      .def(py::init(&make_scheduler), py::kw_only(), "lane_floors"_a = floors,
+           "max_wait_s"_a = static_cast<double>(defaults.max_wait_ns) / static_cast<double>(kSecond),
            "decode_workers"_a = defaults.decode_workers, "arena_bytes"_a = defaults.arena_bytes,
            "max_queue_rows"_a = defaults.max_queue_rows, "live_reserve"_a = defaults.live_reserve,
            "quarantine_cap"_a = defaults.quarantine_cap, "media_limits"_a = defaults.media_limits,
            "max_text_bytes"_a = defaults.max_text_bytes, "initial_fixed_us"_a = 2000.0,
-           "initial_per_row_us"_a = 3000.0)
+           "initial_per_row_us"_a = 3000.0, "decode_min"_a = 0, "decoder_program"_a = "",
+           "decoder_memory_bytes"_a = sandbox_defaults.memory_bytes,
+           "decoder_hang_ms"_a = sandbox_defaults.hang_ms, "decoder_faults"_a = false,
+           "device"_a = std::shared_ptr<Device>(), "acceptors"_a = 0, "acceptor_arena_bytes"_a = 0)
       .def(
           "configure",
           [](Scheduler& scheduler, std::uint64_t generation, std::vector<EnsembleConfig> ensembles) {
@@ -301,7 +316,7 @@ void bind_scheduler(py::module_& m) {
           },
           "generation"_a, "ensembles"_a)
       .def("submit", &submit, "ticket"_a, "ensembles"_a, "data"_a, py::kw_only(), "modality"_a, "lane"_a = 1,
-           "deadline_ns"_a = py::none(), "max_frames"_a = 1, "interval_ms"_a = 0)
+           "deadline_ns"_a = py::none(), "max_frames"_a = 1, "min_interval_ms"_a = 0, "seed"_a = 0)
       .def("cancel", &Scheduler::cancel, "ticket"_a)
       .def("take_batches", &Scheduler::take_batches)
       .def("complete", &complete, "batch_id"_a, "outputs"_a,
@@ -334,8 +349,16 @@ void bind_scheduler(py::module_& m) {
       .def("poll_done", &Scheduler::poll_done)
       .def("drain", &Scheduler::drain)
       .def("stats", [](const Scheduler& scheduler) { return stats_of(scheduler.stats()); })
-      .def_property_readonly("fd", &Scheduler::fd);
+      .def_property_readonly("fd", &Scheduler::fd)
+      .def_property_readonly("foreign_arenas", [](const Scheduler& scheduler) {
+        py::list arenas;
+        for (const auto& region : scheduler.foreign_arenas()) {
+          arenas.append(py::make_tuple(region->fd(), region->bytes().size()));
+        }
+        return py::tuple(arenas);
+      });
 
+  m.attr("MOST_DIGESTED_BYTES") = kMostDigestedBytes;
   m.def("sweep_stale_buffers", &sweep_stale_buffers, "Unlink the regions of dead servers; returns how many.");
 }
 

@@ -1,5 +1,6 @@
 #include "status.h"
 
+#include <cstdint>
 #include <string>
 
 namespace py = pybind11;
@@ -11,6 +12,10 @@ void raise_status(const Status& status) {
   const py::str name(std::string(code_name(status.code())));
   const py::object cls = classes[name];
   const py::object error = cls(status.message());
+  constexpr std::int64_t kNanosPerMilli = 1'000'000;
+  if (status.retry_after_ns() > 0) {
+    error.attr("retry_after_ms") = (status.retry_after_ns() + kNanosPerMilli - 1) / kNanosPerMilli;
+  }
   PyErr_SetObject(cls.ptr(), error.ptr());
   throw py::error_already_set();
 }

@@ -25,7 +25,9 @@ class ImageView:
     ``filter``: "bilinear", "bicubic", "lanczos", "box" or "hamming". ``crop_width``, ``crop_height``:
     centre crop after all that, px; 0: none. ``pad_anchor``: "center" or "top_left". ``pad_color``: R, G, B,
     0 to 255.
-    ``color``: "rgb" or "bgr". ``layout``: "nhwc" or "nchw". Raises InvalidRequest naming the member.
+    ``color``: "rgb" or "bgr". ``layout``: "nhwc" or "nchw". ``background``: R, G, B that alpha is composited on.
+    ``ignore_alpha``: show the colours under the alpha as stored. ``ignore_orientation``: as stored, not upright.
+    Raises InvalidRequest naming the member.
     """
 
     def __init__(
@@ -40,7 +42,16 @@ class ImageView:
         pad_color: tuple[int, int, int] = (0, 0, 0),
         color: str = "rgb",
         layout: str = "nhwc",
+        background: tuple[int, int, int] = (255, 255, 255),
+        ignore_alpha: bool = False,
+        ignore_orientation: bool = False,
     ) -> None: ...
+    @property
+    def background(self) -> tuple[int, int, int]: ...
+    @property
+    def ignore_alpha(self) -> bool: ...
+    @property
+    def ignore_orientation(self) -> bool: ...
     @property
     def width(self) -> int: ...
     @property
@@ -89,9 +100,32 @@ class TextView:
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
 class MediaLimits:
-    """What is refused before it is decoded: encoded bytes, width * height, and either side in px."""
+    """What is refused, before it is decoded where a header tells; ``floodgate::MediaLimits`` says what each is."""
 
-    def __init__(self, max_bytes: int = 33554432, max_pixels: int = 100000000, max_side_px: int = 65535) -> None: ...
+    def __init__(
+        self,
+        max_bytes: int = 33554432,
+        max_video_bytes: int = 67108864,
+        max_pixels: int = 100000000,
+        max_side_px: int = 65535,
+        max_duration_ms: int = 14400000,
+        max_animation_frames: int = 4096,
+        max_scans: int = 100,
+        max_coefficient_bytes: int = 536870912,
+        max_cpu_ms: int = 20000,
+    ) -> None: ...
+    @property
+    def max_video_bytes(self) -> int: ...
+    @property
+    def max_duration_ms(self) -> int: ...
+    @property
+    def max_animation_frames(self) -> int: ...
+    @property
+    def max_scans(self) -> int: ...
+    @property
+    def max_coefficient_bytes(self) -> int: ...
+    @property
+    def max_cpu_ms(self) -> int: ...
     @property
     def max_bytes(self) -> int: ...
     @property
@@ -100,11 +134,11 @@ class MediaLimits:
     def max_side_px(self) -> int: ...
 
 class MediaInfo:
-    """What ``probe`` read from a picture's header. Sizes are as stored, before orientation."""
+    """What ``probe`` read from the header of a picture or a video. Sizes are as stored, before orientation."""
 
     @property
     def format(self) -> str:
-        """ "jpeg", "png" or "webp"."""
+        """ "jpeg", "png", "webp", "gif", "bmp", "avif", "heic", "mp4", "matroska", "mpegts", "avi" or "flv"."""
     @property
     def width(self) -> int: ...
     @property
@@ -125,10 +159,18 @@ class MediaInfo:
         """A progressive JPEG or an interlaced PNG."""
     @property
     def frames(self) -> int:
-        """More than 1 when animated; only the first is decoded."""
+        """More than 1 when animated; 0: more than one, how many is unknown."""
+    @property
+    def duration_ms(self) -> int:
+        """0: a still, or unknown."""
+    @property
+    def is_sequence(self) -> bool:
+        """A video or an animated picture."""
+    @property
+    def is_video(self) -> bool: ...
     @property
     def decode_cost_ns(self) -> int:
-        """Estimate of the decode's CPU time, ns."""
+        """Estimate of the CPU time of decoding one frame, ns."""
 
 def probe(data: bytes, limits: MediaLimits = ...) -> MediaInfo:
     """Read a picture's header (at most 64 KB of it are touched, nothing is decoded).
@@ -137,16 +179,56 @@ def probe(data: bytes, limits: MediaLimits = ...) -> MediaInfo:
     ContentTooLarge (names the limit and the value).
     """
 
-def render_view(data: bytes, view: ImageView, limits: MediaLimits = ...) -> bytes:
-    """Decode a picture and render one view: exactly the uint8 pixels that a head sees.
+def render_views(
+    data: bytes, views: Sequence[ImageView], limits: MediaLimits = ..., decode_min: int = 0
+) -> list[bytes]:
+    """Decode a picture once and render its views: exactly the uint8 pixels that heads see.
 
-    Returns ``view.row_bytes`` bytes, shaped (out_height, out_width, 3) for "nhwc" and
+    ``decode_min``: 0: at full size; else as small as Pillow's ``draft((decode_min, decode_min))`` makes it, px.
+    Returns ``view.row_bytes`` bytes each, shaped (out_height, out_width, 3) for "nhwc" and
     (3, out_height, out_width) for "nchw". Raises what ``probe`` raises, for pixels as well as headers, and
     Overloaded without memory.
     """
 
+def decode_picture(data: bytes, limits: MediaLimits = ..., decode_min: int = 0) -> tuple[int, int, bytes]:
+    """(width, height, packed RGB) of a picture, upright, alpha on white. Raises as ``render_views``."""
+
+def sample_frames(
+    data: bytes, max_frames: int, min_interval_ms: int = 0, seed: int = 0, limits: MediaLimits = ...
+) -> tuple[list[tuple[int, int, int, bytes]], dict[str, Any]]:
+    """[(presentation time in ms, width, height, packed RGB)] of a video or an animated picture, and what is known of
+    it: width, height, duration_ms, planned, codec, notes, partial, similar. Raises as ``render_views``."""
+
 def codecs() -> dict[str, str]:
     """Versions of the codec libraries in use, by library."""
+
+def video_codecs() -> list[str]:
+    """Names of the video codecs that are decoded."""
+
+# --------------------------------------------------------------------------- the device
+
+class Device:
+    """A GPU that decodes baseline JPEGs and renders views. See ``cpp/include/floodgate/device.h``."""
+
+    def __init__(
+        self,
+        *,
+        ordinal: int = 0,
+        jpeg_library: str = "",  # path of libnvjpeg; "": as the loader finds it
+        memory_bytes: int = 1073741824,  # for pictures on their way, over all streams
+        streams: int = 2,  # 1..8
+        max_batch: int = 64,  # 1..1024
+    ) -> None:
+        """Raises Unavailable saying what is missing, InvalidRequest naming the option."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def jpeg_version(self) -> str: ...
+
+def look_for_device(*, ordinal: int = 0, jpeg_library: str = "") -> dict[str, Any]:
+    """What there is: ``built`` (with CUDA), ``toolkit`` and ``driver`` (13000 is 13.0; 0: no driver), ``problem`` (""
+    when there is a device to use), ``name``, ``compute_capability``, ``memory_bytes``, ``jpeg`` (nvJPEG's version), or
+    ``jpeg_problem``."""
 
 # --------------------------------------------------------------------------- batches and answers
 
@@ -167,6 +249,8 @@ class TensorRef:
     def kind(self) -> str: ...  # "system" | "cuda"
     @property
     def device(self) -> int: ...
+    @property
+    def handle(self) -> bytes: ...  # "cuda": the 64 bytes of a cudaIpcMemHandle_t; else empty
     @property
     def offset(self) -> int: ...
     @property
@@ -227,7 +311,7 @@ class Done:
     @property
     def message(self) -> str: ...
     @property
-    def info(self) -> MediaInfo | None: ...  # pictures only
+    def info(self) -> MediaInfo | None: ...  # pictures and videos
     @property
     def rows(self) -> tuple[DoneRow, ...]: ...
     @property
@@ -237,19 +321,43 @@ class Done:
     @property
     def batch_us(self) -> int: ...  # ready to sent, slowest row
     @property
+    def ended_ns(self) -> int: ...  # when the answer was ready, monotonic clock
+    @property
     def infer_us(self) -> int: ...  # sent to answered, slowest row
     @property
     def frames_sampled(self) -> int: ...  # rows that reached a batch
     @property
-    def frames_dropped(self) -> int: ...  # rows that did not
+    def frames_dropped(self) -> int: ...  # frames left out as near copies
+    @property
+    def frames_missed(self) -> int: ...  # planned rows that were not decoded in time
+    @property
+    def duration_ms(self) -> int: ...  # of a sequence; 0: unknown
+    @property
+    def shown_width(self) -> int: ...  # of a sequence: upright, square pixels; 0: not a sequence
+    @property
+    def shown_height(self) -> int: ...
+    @property
+    def codec(self) -> str: ...  # of a sequence
+    @property
+    def notes(self) -> str: ...  # of a sequence: sentences for a person, or ""
+    @property
+    def partial(self) -> bool: ...  # of a sequence: its data was truncated or damaged
     @property
     def copied_bytes(self) -> int: ...  # encoded bytes copied into the arena
+    @property
+    def sha256(self) -> str: ...  # of the encoded bytes, hex; "": cancelled, or more than MOST_DIGESTED_BYTES
+    @property
+    def retry_after_ms(
+        self,
+    ) -> int: ...  # OVERLOADED by an AcceptorLink: when another try may fare better; 0: unknown
 
 # --------------------------------------------------------------------------- the scheduler
 
 class EnsembleConfig:
     """An ensemble to serve. ``tensors``: (name, view); ``outputs``: (``<head>__<output>``, head, elements a
-    row); ``buffers`` > ``credit`` (most batches in flight). Raises InvalidRequest naming the member."""
+    row); ``buffers`` > ``credit`` (most batches in flight);
+    ensembles with one ``device`` share its time; ``shares_cores``: with the decode workers, too few of them for both.
+    Raises InvalidRequest naming the member."""
 
     def __init__(
         self,
@@ -261,6 +369,8 @@ class EnsembleConfig:
         max_batch: int,
         buffers: int = 4,
         credit: int = 2,
+        device: str = "",
+        shares_cores: bool = False,
     ) -> None: ...
     @property
     def name(self) -> str: ...
@@ -270,6 +380,10 @@ class EnsembleConfig:
     def buffers(self) -> int: ...
     @property
     def credit(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def shares_cores(self) -> bool: ...
 
 class Scheduler:
     """Encoded bytes in, batches out, scores in, answers out. Nothing blocks on decoding or inference; every
@@ -278,7 +392,8 @@ class Scheduler:
     def __init__(
         self,
         *,
-        lane_weights: Mapping[int, int] = ...,  # Lane value -> weight >= 1
+        lane_floors: Mapping[int, float] = ...,  # Lane value -> guaranteed share of time, [0, 1]; together at most 1
+        max_wait_s: float = 30.0,  # what has no earlier deadline must be expected to be answered by then
         decode_workers: int = 1,
         arena_bytes: int = 268435456,
         max_queue_rows: int = 4096,
@@ -288,6 +403,14 @@ class Scheduler:
         max_text_bytes: int = 1048576,
         initial_fixed_us: float = 2000.0,
         initial_per_row_us: float = 3000.0,
+        decode_min: int = 0,  # px; see render_views
+        decoder_program: str = "",  # floodgate-decoder: decode in sandboxed processes; "": on threads
+        decoder_memory_bytes: int = 1073741824,
+        decoder_hang_ms: int = 5000,
+        decoder_faults: bool = False,
+        device: Device | None = None,  # pictures go to it first, and image batches are mirrored on it
+        acceptors: int = 0,  # other processes that submit, each from an arena that it alone fills
+        acceptor_arena_bytes: int = 0,
     ) -> None: ...
     def configure(self, generation: int, ensembles: Sequence[EnsembleConfig]) -> None:
         """Serve these from now on; the old generation finishes. Raises InvalidRequest, Unavailable."""
@@ -301,7 +424,8 @@ class Scheduler:
         lane: int = 1,
         deadline_ns: int | None = None,
         max_frames: int = 1,
-        interval_ms: int = 0,
+        min_interval_ms: int = 0,
+        seed: int = 0,
     ) -> None:
         """Probe, copy once, queue. Exactly one ``Done`` follows unless this raises: InvalidContent,
         UnsupportedContent, ContentTooLarge, InvalidRequest, DeadlineExceeded, Overloaded, Unavailable."""
@@ -326,12 +450,89 @@ class Scheduler:
     def poll_done(self) -> list[Done]: ...
     def drain(self) -> None: ...
     def stats(self) -> dict[str, Any]:
-        """``counters`` (only grow), ``queued_rows`` by lane name, ``open_tickets``, ``arena_used_bytes``,
-        ``arena_free_bytes``, ``draining``, ``drained``, and ``ensembles``: generation, ensemble, retired,
-        ``buffers`` by state, ready_rows, decoding_rows, fixed_us and per_row_us of the service model."""
+        """``counters`` (only grow), ``queued_rows`` and ``lane_guards`` by lane name, ``open_tickets``,
+        ``arena_used_bytes``, ``arena_free_bytes``, ``draining``, ``drained``, and ``ensembles``: generation, ensemble,
+        retired, ``buffers`` by state, ready_rows, decoding_rows, fixed_us, per_row_us and guard of the service
+        model."""
     @property
     def fd(self) -> int:
         """An eventfd, readable exactly while there are batches to take or answers to poll. Never read it."""
+    @property
+    def foreign_arenas(self) -> tuple[tuple[int, int], ...]:
+        """(descriptor, bytes) of each acceptor's arena."""
+
+# --------------------------------------------------------------------------- acceptors
+
+class AcceptorHub:
+    """The scheduler's end of its acceptors: processes that submit parts from arenas of their own. A thread reads
+    what they submit and sends the answers back. ``ensembles`` is what the scheduler serves, in the order in which
+    acceptors know it. See ``cpp/include/floodgate/acceptor_hub.h``."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        ensembles: Sequence[str],
+        media_limits: MediaLimits = ...,
+        max_text_bytes: int = 1048576,
+    ) -> None: ...
+    def attach(self, acceptor: int, socket: int) -> None:
+        """Connects an acceptor; the descriptor is the hub's, whatever comes of it. Raises InvalidRequest (no such
+        acceptor), Unavailable (it is connected, or its arena is still being read)."""
+    def detach(self, acceptor: int) -> None: ...
+    def set_ready(self, ready: bool) -> None:
+        """Tells every acceptor whether the inference server is ready."""
+    def states(self) -> list[dict[str, Any]]:
+        """Of each acceptor: connected, reason (why not any more), submitted, refused, open, held, unsent_bytes."""
+
+class AcceptorLink:
+    """A scheduler in another process, as an acceptor sees it. Owns both descriptors, whatever comes of it. See
+    ``cpp/include/floodgate/acceptor_link.h``."""
+
+    def __init__(
+        self,
+        *,
+        socket: int,
+        arena_fd: int,
+        arena_bytes: int,
+        ensembles: Sequence[EnsembleConfig],
+        media_limits: MediaLimits = ...,
+        max_text_bytes: int = 1048576,
+        live_reserve: float = 0.1,
+    ) -> None: ...
+    def submit(
+        self,
+        ticket: int,
+        ensembles: int,  # bit i: the i-th
+        data: Buffer,
+        *,
+        modality: str,
+        lane: int = 1,
+        deadline_ns: int | None = None,
+        max_frames: int = 1,
+        min_interval_ms: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Probe, copy once, send. Exactly one ``Done`` follows unless this raises; it has the code with which the
+        scheduler refused, where it did. Raises InvalidContent, UnsupportedContent, ContentTooLarge, InvalidRequest,
+        DeadlineExceeded, Overloaded, Unavailable."""
+    def cancel(self, ticket: int) -> None: ...
+    def poll(self) -> list[Done]: ...
+    def stats(self) -> dict[str, Any]:
+        """bytes_received and refused (by code) of what was refused here; arena_used_bytes, open_tickets."""
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def ready(self) -> bool:
+        """Whether the inference server is; False once the other process is gone."""
+    @property
+    def greeted(self) -> bool:
+        """The other process has said at least once whether the inference server is ready."""
+    @property
+    def fd(self) -> int:
+        """Readable while there may be something to poll. Never read it."""
+
+MOST_DIGESTED_BYTES: int
 
 def sweep_stale_buffers() -> int:
     """Unlink the batch buffers of dead servers, told by their locks; returns how many."""

@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 from google.protobuf import duration_pb2
 from google.rpc import status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from floodgate.errors import FloodgateError, InternalError, InvalidRequest, Unavailable
 from floodgate.types import SignalValue
@@ -30,13 +31,60 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 )
-_MODERATE = "/floodgate.v1.Moderation/Moderate"
-_MODERATE_STREAM = "/floodgate.v1.Moderation/ModerateStream"
+SERVICE = "floodgate.v1.Moderation"
+_MODERATE = f"/{SERVICE}/Moderate"
+_MODERATE_STREAM = f"/{SERVICE}/ModerateStream"
+_NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-def image_part(data: bytes, *, role: str = "MAIN", part_id: str = "") -> pb.Part:
-    """A picture: encoded JPEG, PNG or WebP bytes. ``role`` is a Role name without its prefix."""
-    return pb.Part(part_id=part_id, role=_value(pb.Role, "ROLE_", role), image=pb.Image(data=data))
+_STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_QUICKTIME_BOXES = (b"moov", b"mdat", b"moof", b"styp", b"sidx", b"wide", b"free", b"skip", b"pnot")
+_TS_PACKETS = ((0, 188), (4, 192))  # (first sync byte, bytes to the next)
+
+
+def looks_like_video(data: bytes) -> bool:
+    """Whether bytes begin as a video container does (MP4 and its kin, Matroska, MPEG-TS, AVI, FLV). Only a word for the
+    request: what a part is, the server reads from its bytes."""
+    box = data[4:8]
+    if box == b"ftyp":
+        return data[8:12] not in _STILL_BRANDS
+    if box in _QUICKTIME_BOXES or data.startswith((b"\x1aE\xdf\xa3", b"FLV\x01")):
+        return True
+    if data.startswith(b"RIFF"):
+        return data[8:12] == b"AVI "
+    # A packet begins with 0x47; on Blu-ray and camcorders with four bytes of time stamp before it.
+    return any(data[at : at + 1] == b"G" == data[at + step : at + step + 1] for at, step in _TS_PACKETS)
+
+
+def image_part(
+    data: bytes, *, role: str = "MAIN", part_id: str = "", max_frames: int = 0, min_interval_ms: int | None = None
+) -> pb.Part:
+    """A picture: encoded bytes in any format that the server reads. ``role`` is a Role name without its prefix;
+    ``max_frames`` and ``min_interval_ms`` are ``Sampling``'s, for animated ones; left out, the policy decides."""
+    image = pb.Image(data=data, sampling=_sampling(max_frames, min_interval_ms))
+    return pb.Part(part_id=part_id, role=_value(pb.Role, "ROLE_", role), image=image)
+
+
+def video_part(
+    data: bytes, *, role: str = "MAIN", part_id: str = "", max_frames: int = 0, min_interval_ms: int | None = None
+) -> pb.Part:
+    """A video: encoded bytes in any container that the server reads. Keywords as in ``image_part``."""
+    video = pb.Video(data=data, sampling=_sampling(max_frames, min_interval_ms))
+    return pb.Part(part_id=part_id, role=_value(pb.Role, "ROLE_", role), video=video)
+
+
+def media_part(
+    data: bytes, *, role: str = "MAIN", part_id: str = "", max_frames: int = 0, min_interval_ms: int | None = None
+) -> pb.Part:
+    """A picture or a video, by its first bytes."""
+    make = video_part if looks_like_video(data) else image_part
+    return make(data, role=role, part_id=part_id, max_frames=max_frames, min_interval_ms=min_interval_ms)
+
+
+def _sampling(max_frames: int, min_interval_ms: int | None) -> pb.Sampling | None:
+    if not max_frames and min_interval_ms is None:
+        return None
+    return pb.Sampling(max_frames=max_frames, min_interval_ms=min_interval_ms)
 
 
 def text_part(text: str, *, role: str = "MAIN", language: str = "", part_id: str = "") -> pb.Part:
@@ -47,6 +95,7 @@ def text_part(text: str, *, role: str = "MAIN", language: str = "", part_id: str
 def build_request(
     *,
     image: bytes | Sequence[bytes] | None = None,
+    video: bytes | Sequence[bytes] | None = None,
     text: str | Sequence[str] | None = None,
     parts: Iterable[pb.Part] = (),
     content_id: str = "",
@@ -69,15 +118,17 @@ def build_request(
 ) -> pb.ModerateRequest:
     """Builds a request from plain values.
 
-    ``image`` and ``text`` are shorthands for MAIN pictures and for texts (CAPTION beside a picture, MAIN alone); use
-    ``parts`` with ``image_part`` and ``text_part`` for anything else. ``content_id`` is made up when empty, which
-    suits trials only: a real caller names its content. Raises InvalidRequest for a name that the contract does not
-    know.
+    ``image``, ``video`` and ``text`` are shorthands for MAIN pictures and videos and for texts (CAPTION beside either,
+    MAIN alone); use ``parts`` with ``image_part``, ``video_part`` and ``text_part`` for anything else. ``content_id``
+    is made up when empty, which suits trials only: a real caller names its content. Raises InvalidRequest for a name
+    that the contract does not know.
     """
     images = [image] if isinstance(image, bytes) else list(image or ())
     texts = [text] if isinstance(text, str) else list(text or ())
-    text_role = "CAPTION" if images else "MAIN"
+    videos = [video] if isinstance(video, bytes) else list(video or ())
+    text_role = "CAPTION" if images or videos else "MAIN"
     all_parts = [image_part(data) for data in images]
+    all_parts += [video_part(data) for data in videos]
     all_parts += [text_part(words, role=text_role, language=language) for words in texts]
     all_parts += list(parts)
     request = pb.ModerateRequest(
@@ -141,6 +192,20 @@ def _decision(response: pb.ModerateResponse) -> pb.Decision:
     if which == "error":
         raise from_status(response.error)
     raise InternalError("the server's answer holds neither a decision nor an error")
+
+
+def health(target: str, *, service: str = SERVICE, timeout: float = 5.0) -> str:
+    """What the server at HOST:PORT says of itself: SERVING, NOT_SERVING, or, where nobody answers, UNREACHABLE. A
+    server that answers otherwise has its gRPC status code returned: NOT_FOUND (it does not know ``service``),
+    UNIMPLEMENTED (it does not tell its health) …"""
+    with grpc.insecure_channel(target) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
+        except grpc.RpcError as failure:
+            code = failure.code()
+            return "UNREACHABLE" if code in _NO_ANSWER else str(code.name)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""The compiled core on the event loop. The only module that imports ``_core``.
+"""The compiled core on the event loop. With ``link``, ``media`` and ``tickets`` it alone imports ``_core``.
 
 ``Core`` submits parts, hands ready batches to a backend and resolves one future a part. Nothing here waits in C++: the
 core signals one eventfd, which the loop watches. Buffers follow the backend's word: ``infer`` returning or raising
@@ -9,27 +9,30 @@ quarantined until then.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
-import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import floodgate._core as _core
-from floodgate.errors import CORE_ERRORS, BackendLost, FloodgateError, InternalError, InvalidRequest
+from floodgate.errors import (
+    BackendLost,
+    InvalidRequest,
+    StartupError,
+    Unavailable,
+)
+from floodgate.media import MediaOptions, compiled_view, open_device
+from floodgate.tickets import Ticket, Tickets
 from floodgate.types import (
     Backend,
     Batch,
     BatchOutcome,
     EnsembleSpec,
     HeadFailure,
-    ImageViewSpec,
     Lane,
     Part,
-    ViewSpec,
+    SamplingPlan,
     output_name,
 )
 
@@ -38,8 +41,6 @@ log = logging.getLogger(__name__)
 # How long after a batch's last deadline its buffer counts as lost to an unanswered call.
 _QUARANTINE_AFTER_S = 0.25
 _CLOSE_S = 5.0
-# Raised whenever the core makes another tensor of the same bytes and view.
-_VIEW_ARITHMETIC = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,134 +50,84 @@ class CoreOptions:
     decode_workers: int
     arena_bytes: int
     queue_rows: int
+    max_wait_s: float
+    lane_floors: Mapping[Lane, float]
     buffers: int
     credit: int
     quarantine: int
     max_batch: int
-    image_bytes: int
-    pixels: int
-    side_px: int
+    live_reserve: float
     text_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class RowAnswer:
-    """What the heads said about one row. ``outputs`` maps ``<head>__<output>`` to its float32 values;
-    ``missing`` maps heads without any to the reason."""
-
-    time_ms: int
-    span: tuple[int, int] | None
-    outputs: Mapping[str, tuple[float, ...]]
-    missing: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class PartAnswer:
-    """The core's answer for one part. ``width`` and ``height`` are those of the upright picture, px; 0 for text.
-    ``missing_reason`` stands for every head that a row does not mention."""
-
-    media_format: str
-    width: int
-    height: int
-    rows: tuple[RowAnswer, ...]
-    missing_reason: str
-    queue_us: int
-    decode_us: int
-    infer_us: int
-    frames_sampled: int
-    frames_dropped: int
-
-
-class Ticket:
-    """One part under way. Await ``answer``: a PartAnswer, or ContentError, Unavailable, InternalError."""
-
-    __slots__ = ("_core", "_id", "answer")
-
-    def __init__(self, core: Core, ticket_id: int, answer: asyncio.Future[PartAnswer]) -> None:
-        self._core = core
-        self._id = ticket_id
-        self.answer = answer
-
-    def cancel(self) -> None:
-        """Withdraws the part if it is not answered yet; work not begun is never run."""
-        self._core.withdraw(self._id)
-        if self.answer.done() and not self.answer.cancelled():
-            # Whoever withdraws a part that failed meanwhile knows all it wants: nothing is left unretrieved.
-            self.answer.exception()
+    media: MediaOptions
+    acceptors: int = 0
+    """Other processes that submit parts, each from an arena of ``acceptor_arena_bytes`` that it alone fills."""
+    acceptor_arena_bytes: int = 0
+    shares_cores: bool = False
+    """Decode workers and heads that run on the CPU have fewer cores than there are of them."""
 
 
 class Core:
     """The scheduler and whoever answers its batches. Belongs to one event loop."""
 
     def __init__(self, options: CoreOptions, backend: Backend) -> None:
-        """Raises InvalidRequest naming the option that cannot be, Unavailable when memory cannot be had."""
+        """Raises InvalidRequest naming the option that cannot be, Unavailable when memory cannot be had, StartupError
+        when decode workers cannot be sandboxed."""
         if stale := _core.sweep_stale_buffers():
             log.info("removed %d shared memory regions that a dead server left behind", stale)
         self._options = options
         self._backend = backend
-        self._scheduler = _core.Scheduler(
-            decode_workers=options.decode_workers,
-            arena_bytes=options.arena_bytes,
-            max_queue_rows=options.queue_rows,
-            quarantine_cap=options.quarantine,
-            media_limits=_core.MediaLimits(options.image_bytes, options.pixels, options.side_px),
-            max_text_bytes=options.text_bytes,
-        )
+        device = open_device(options.media.device)
+        self._scheduler = _scheduler(options, device)
+        self.device_decoder = "" if device is None else f"nvjpeg {device.jpeg_version}"
+        """What decodes JPEGs on a GPU, with its version; "": nothing does."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._scheduler.fd, self._on_ready)
-        self._tickets: dict[int, asyncio.Future[PartAnswer]] = {}
-        self._next_ticket = 1
+        self._tickets = Tickets(self._scheduler)
         self._generation = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._hub: _core.AcceptorHub | None = None
 
     async def configure(self, ensembles: Sequence[EnsembleSpec]) -> None:
-        """Serves ``ensembles`` from now on; parts under way finish on the old ones."""
+        """Serves ``ensembles`` from now on; parts under way finish on the old ones. Raises InvalidRequest where
+        acceptors are served, who know one set only, and there is one already."""
+        if self._hub is not None:
+            raise InvalidRequest("acceptors are told once what is served; another set needs another start")
         generation = self._generation + 1
         await self._backend.load(generation, ensembles)
-        self._scheduler.configure(generation, [self._ensemble_config(spec) for spec in ensembles])
+        self._scheduler.configure(generation, [ensemble_config(spec, self._options) for spec in ensembles])
+        if self._options.acceptors:
+            self._hub = _core.AcceptorHub(
+                self._scheduler,
+                ensembles=[spec.name for spec in ensembles],
+                media_limits=self._options.media.limits(),
+                max_text_bytes=self._options.text_bytes,
+            )
         self._generation = generation
 
-    def _ensemble_config(self, spec: EnsembleSpec) -> _core.EnsembleConfig:
-        return _core.EnsembleConfig(
-            name=spec.name,
-            modality=spec.modality.value,
-            tensors=[(tensor.name, _view(tensor.view)) for tensor in spec.tensors],
-            outputs=[
-                (output_name(head.name, output.name), head.name, output.elements)
-                for head in spec.heads
-                for output in head.outputs
-            ],
-            heads=[head.name for head in spec.heads],
-            max_batch=min(spec.max_batch, self._options.max_batch),
-            buffers=self._options.buffers,
-            credit=self._options.credit,
-        )
+    @property
+    def acceptors(self) -> _core.AcceptorHub:
+        """The end of the acceptors here. REQUIRES: ``CoreOptions.acceptors``, and ``configure`` was called."""
+        assert self._hub is not None
+        return self._hub
 
-    def submit(self, part: Part, ensembles: Sequence[EnsembleSpec], lane: Lane, deadline_ns: int) -> Ticket:
-        """Probes the part, copies it once and queues it.
+    def acceptor_arena(self, acceptor: int) -> tuple[int, int]:
+        """(descriptor, bytes) of the memory that one acceptor fills."""
+        return self._scheduler.foreign_arenas[acceptor]
+
+    def submit(
+        self,
+        part: Part,
+        ensembles: Sequence[EnsembleSpec],
+        lane: Lane,
+        deadline_ns: int,
+        plan: SamplingPlan | None = None,
+    ) -> Ticket:
+        """Probes the part, copies it once and queues it: its content may be released afterwards. ``plan`` says which
+        frames are taken of a video or an animation; None: of an animation the first, as of a still.
 
         Raises ContentError (the part cannot be read), Overloaded, Unavailable, DeadlineExceeded.
         """
-        ticket_id = self._next_ticket
-        self._next_ticket += 1
-        self._scheduler.submit(
-            ticket_id,
-            [ensemble.name for ensemble in ensembles],
-            part.data,
-            modality=part.modality.value,
-            lane=int(lane),
-            deadline_ns=deadline_ns,
-        )
-        answer: asyncio.Future[PartAnswer] = self._loop.create_future()
-        self._tickets[ticket_id] = answer
-        return Ticket(self, ticket_id, answer)
-
-    def withdraw(self, ticket_id: int) -> None:
-        """Cancels a ticket that is not answered yet; its future is cancelled too."""
-        answer = self._tickets.pop(ticket_id, None)
-        if answer is not None:
-            self._scheduler.cancel(ticket_id)
-            answer.cancel()
+        return self._tickets.submit([each.name for each in ensembles], part, lane, deadline_ns, plan)
 
     def _on_ready(self) -> None:
         for batch in self._scheduler.take_batches():
@@ -186,18 +137,7 @@ class Core:
         self._hand_out_answers()
 
     def _hand_out_answers(self) -> None:
-        for done in self._scheduler.poll_done():
-            answer = self._tickets.pop(done.ticket, None)
-            if answer is None or answer.done():
-                continue
-            try:
-                answer.set_result(_part_answer(done))
-            except FloodgateError as error:
-                answer.set_exception(error)
-            except Exception as error:
-                # The answers after this one are already out of the core: each must still reach its part.
-                log.exception("the answer of ticket %d cannot be read", done.ticket)
-                answer.set_exception(InternalError(f"the core's answer cannot be read: {error}"))
+        self._tickets.settle(self._scheduler.poll_done())
 
     async def _run(self, batch: Batch) -> None:
         """Has one batch inferred and tells the scheduler; the buffer is its own again when this ends."""
@@ -248,75 +188,86 @@ class Core:
         if self._running:
             await asyncio.wait(self._running)
         self._hand_out_answers()
-        for ticket_id in list(self._tickets):
-            self.withdraw(ticket_id)
+        self._tickets.close()
         # Whoever still holds this object must not keep the shared memory from being removed.
+        self._hub = None
         del self._scheduler
+
+
+def ensemble_config(spec: EnsembleSpec, options: CoreOptions) -> _core.EnsembleConfig:
+    """An ensemble as the compiled core knows it."""
+    return _core.EnsembleConfig(
+        name=spec.name,
+        modality=spec.modality.value,
+        tensors=[(tensor.name, compiled_view(tensor.view)) for tensor in spec.tensors],
+        outputs=[
+            (output_name(head.name, output.name), head.name, output.elements)
+            for head in spec.heads
+            for output in head.outputs
+        ],
+        heads=[head.name for head in spec.heads],
+        max_batch=min(spec.max_batch, options.max_batch),
+        buffers=options.buffers,
+        credit=options.credit,
+        device=spec.device,
+        shares_cores=options.shares_cores and spec.device == "cpu",
+    )
+
+
+def _scheduler(options: CoreOptions, device: _core.Device | None = None) -> _core.Scheduler:
+    media = options.media
+    if media.decoder is not None and not media.decoder.is_file():
+        raise StartupError(f"there is no decoder program at {media.decoder}; {_THREADS_HINT}")
+    try:
+        return _core.Scheduler(
+            decode_workers=options.decode_workers,
+            arena_bytes=options.arena_bytes,
+            max_queue_rows=options.queue_rows,
+            live_reserve=options.live_reserve,
+            max_wait_s=options.max_wait_s,
+            lane_floors={int(lane): options.lane_floors.get(lane, 0.0) for lane in Lane},
+            quarantine_cap=options.quarantine,
+            media_limits=media.limits(),
+            max_text_bytes=options.text_bytes,
+            decode_min=media.decode_min,
+            decoder_program=str(media.decoder or ""),
+            decoder_memory_bytes=media.worker_memory_bytes,
+            decoder_hang_ms=media.hang_ms,
+            decoder_faults=media.faults,
+            device=device,
+            acceptors=options.acceptors,
+            acceptor_arena_bytes=options.acceptor_arena_bytes,
+        )
+    except (InvalidRequest, Unavailable) as error:
+        if media.decoder is None:
+            raise
+        problem = f"the core cannot start with sandboxed decode workers: {error.message}"
+        raise StartupError(
+            f"{problem}. If it is the sandbox that this machine does not allow, {_THREADS_HINT}"
+        ) from None
+
+
+def try_sandbox(media: MediaOptions) -> None:
+    """Starts one sandboxed decode worker and lets it go. Raises StartupError saying why it cannot be."""
+    smallest = CoreOptions(
+        decode_workers=1,
+        arena_bytes=1 << 20,
+        queue_rows=1,
+        max_wait_s=1.0,
+        lane_floors={},
+        buffers=2,
+        credit=1,
+        quarantine=1,
+        max_batch=1,
+        live_reserve=0.0,
+        text_bytes=1,
+        media=media,
+    )
+    _scheduler(smallest)
+
+
+_THREADS_HINT = "`media.sandbox: false` decodes on threads of the server, where a codec's crash is the server's"
 
 
 def _failures(failures: Mapping[str, HeadFailure]) -> dict[str, tuple[str, str]]:
     return {head: (failure.reason, failure.message) for head, failure in failures.items()}
-
-
-# What a head that a row does not mention is missing for, by the ticket's code.
-_MISSING_REASON = {"OK": "failed", "DEADLINE_EXCEEDED": "deadline", "UNAVAILABLE": "unavailable"}
-
-
-def _part_answer(done: _core.Done) -> PartAnswer:
-    """The answer of an ended ticket. Raises what the ticket failed with, where that says more than missing heads."""
-    if done.code not in _MISSING_REASON:
-        raise CORE_ERRORS[done.code](done.message)
-    info = done.info
-    turned = info is not None and info.orientation >= 5
-    return PartAnswer(
-        media_format=info.format if info else "",
-        width=0 if info is None else info.height if turned else info.width,
-        height=0 if info is None else info.width if turned else info.height,
-        rows=tuple(_row_answer(row, has_span=info is None) for row in done.rows),
-        missing_reason=_MISSING_REASON[done.code],
-        queue_us=done.queue_us + done.batch_us,
-        decode_us=done.decode_us,
-        infer_us=done.infer_us,
-        frames_sampled=done.frames_sampled,
-        frames_dropped=done.frames_dropped,
-    )
-
-
-def _row_answer(row: _core.DoneRow, *, has_span: bool) -> RowAnswer:
-    outputs: dict[str, tuple[float, ...]] = {}
-    missing: dict[str, str] = {}
-    for scores in row.scores:
-        for name, values in scores.outputs.items():
-            outputs[name] = struct.unpack(f"={len(values) // 4}f", values)
-        missing.update(scores.missing)
-    return RowAnswer(row.time_ms, row.span if has_span else None, outputs, missing)
-
-
-def _view(spec: ViewSpec) -> _core.ImageView | _core.TextView:
-    if isinstance(spec, ImageViewSpec):
-        return _core.ImageView(**asdict(spec))
-    return _core.TextView(spec.buckets)
-
-
-def render_view(data: bytes, spec: ImageViewSpec) -> bytes:
-    """Decodes a picture and renders one view: exactly the uint8 pixels that a head sees.
-
-    Returns out_height x out_width x 3 bytes for "nhwc", 3 x out_height x out_width for "nchw". Raises ContentError, or
-    InvalidRequest for a view that cannot be. For tests and for people; the server never calls it.
-    """
-    return _core.render_view(data, _core.ImageView(**asdict(spec)))
-
-
-def codecs() -> Mapping[str, str]:
-    """Versions of the codec libraries in use."""
-    return _core.codecs()
-
-
-def preprocessing_digest(ensembles: Sequence[EnsembleSpec]) -> str:
-    """SHA-256, hex, over all that stands between bytes and tensors: views and codec versions. Equal digests mean
-    equal tensors for equal bytes."""
-    views = {
-        f"{spec.modality.value}/{tensor.name}": asdict(tensor.view) for spec in ensembles for tensor in spec.tensors
-    }
-    content = json.dumps({"views": views, "codecs": dict(codecs()), "arithmetic": _VIEW_ARITHMETIC}, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()

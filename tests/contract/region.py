@@ -46,6 +46,7 @@ class Tensor:
     bytes: int
     kind: str = "system"
     device: int = 0
+    handle: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from fake_backend import FakeBackend
 from region import Region, TestBatch, make_batch
 from small_heads import SmallHead, rows
 
-from floodgate.triton.backend import TritonBackend, embedded
+from floodgate.triton.backend import TritonBackend
+from floodgate.triton.backends import embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions

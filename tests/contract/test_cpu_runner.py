@@ -10,7 +10,7 @@ from region import Region, make_batch
 from small_heads import config, rows
 
 from floodgate.errors import ModelError
-from floodgate.triton.backend import embedded
+from floodgate.triton.backends import embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions

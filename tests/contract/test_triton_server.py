@@ -11,9 +11,12 @@ import pytest
 from region import Region
 from small_heads import expected
 from stages import TritonStage, eventually
+from tritonclient.grpc.aio import InferenceServerClient
 
+from bench.inspection import stubs_of
+from bench.processes import freeze, thaw
 from floodgate.errors import BackendLost, ModelError, Unavailable
-from floodgate.triton.backend import connect_remote, embedded
+from floodgate.triton.backends import connect_remote, embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions, sweep_shared_memory
@@ -48,6 +51,54 @@ async def test_dead_model_process_is_replaced_while_the_other_head_answers(trito
     assert backend.describe()["restarts"] == 0
     # The ensemble itself serves again, too.
     assert not (await backend.infer(batch)).failures
+
+
+async def test_late_answer_of_a_model_process_that_was_given_up_is_not_the_next_batchs(
+    triton_stage: TritonStage,
+) -> None:
+    backend = triton_stage.backend
+    await backend.infer(triton_stage.batch(1))
+    stubs = stubs_of(triton_stage.pid, "first")
+    for pid in stubs:
+        freeze(pid)
+    try:
+        earlier, later = (asyncio.ensure_future(backend.infer(triton_stage.batch(value))) for value in (5, 77))
+        assert "first" in (await earlier).failures
+    finally:
+        for pid in stubs:
+            thaw(pid)
+    outcome = await later
+    # Triton may have no answer to it, or a right one; the earlier batch's is neither.
+    if "first" not in outcome.failures:
+        np.testing.assert_array_equal(outcome.outputs["first__scores"], expected(77))
+    np.testing.assert_array_equal(outcome.outputs["second__scores"], expected(77))
+    async with asyncio.timeout(60):
+        while (outcome := await backend.infer(triton_stage.batch(6))).failures:
+            np.testing.assert_array_equal(outcome.outputs["second__scores"], expected(6))
+    np.testing.assert_array_equal(outcome.outputs["first__scores"], expected(6))
+
+
+async def test_region_that_the_server_was_told_to_forget_is_registered_again(triton_stage: TritonStage) -> None:
+    backend = triton_stage.backend
+    batch = triton_stage.batch(3)
+    await backend.infer(batch)
+    async with InferenceServerClient(backend.status.address) as stranger:
+        await stranger.unregister_system_shared_memory()
+    several = await asyncio.gather(*(backend.infer(batch) for _ in range(4)))
+    for outcome in several:
+        assert not outcome.failures
+        np.testing.assert_array_equal(outcome.outputs["first__scores"], expected(3))
+
+
+async def test_ensemble_that_was_unloaded_is_loaded_again_while_its_heads_answer(triton_stage: TritonStage) -> None:
+    backend, name = triton_stage.backend, triton_stage.ensemble.name
+    async with InferenceServerClient(backend.status.address) as stranger:
+        await stranger.unload_model(name)
+        async with asyncio.timeout(60):
+            while not await stranger.is_model_ready(name, "1"):
+                outcome = await backend.infer(triton_stage.batch(4))
+                assert not outcome.failures
+                np.testing.assert_array_equal(outcome.outputs["first__scores"], expected(4))
 
 
 async def test_held_back_batch_reads_its_memory_late_so_the_memory_is_not_reusable(

@@ -10,7 +10,7 @@
 namespace floodgate {
 namespace {
 
-std::unique_ptr<Arena> make(std::size_t bytes) { return std::move(Arena::create(bytes)).value(); }
+std::shared_ptr<Arena> make(std::size_t bytes) { return std::move(Arena::create(bytes)).value(); }
 
 TEST(Arena, RefusesNothingAndTooMuch) {
   EXPECT_EQ(Arena::create(0).status().code(), Code::kInvalidArgument);

@@ -137,6 +137,131 @@ TEST(SchedulerAdmission, ConfigurationsThatCannotBeServedAreRefusedByName) {
   bench.serve({1});
 }
 
+TEST(SchedulerAdmission, WhatCouldNotBeAnsweredInTimeIsRefusedAtOnceAndSaysWhenToComeBack) {
+  SchedulerOptions options;
+  options.initial_model = {.fixed_ns = 100e6, .per_row_ns = 100e6};
+  options.max_wait_ns = 3600 * kSecond;
+  Bench bench(std::move(options));
+  ASSERT_TRUE(bench.submit_picture(1, testing::kGated).ok());
+  bench.gate.await(1);
+  std::vector<std::uint64_t> tickets = {1};
+  for (std::uint64_t id = 2; id < 102; ++id) {
+    ASSERT_TRUE(bench.submit_picture(id).ok());
+    tickets.push_back(id);
+  }
+  const Nanos soon = monotonic_now() + 5 * kSecond;
+  const Status refused = bench.submit_picture(500, testing::kPlain, monotonic_now() + 200 * kMillisecond);
+  EXPECT_EQ(refused.code(), Code::kOverloaded);
+  EXPECT_NE(refused.message().find("in time"), std::string::npos) << refused.message();
+  EXPECT_GT(refused.retry_after_ns(), 0);
+  // What waits is due later, so earlier work goes first; LIVE does in any case.
+  ASSERT_TRUE(bench.submit_picture(102, testing::kPlain, soon).ok());
+  ASSERT_TRUE(bench.submit_picture(103, testing::kPlain, soon, Lane::kLive).ok());
+  EXPECT_EQ(bench.scheduler->stats().counters.refused_late, 1u);
+  bench.gate.open();
+  tickets.insert(tickets.end(), {102, 103});
+  bench.serve(tickets);
+  bench.expect_everything_free();
+}
+
+TEST(SchedulerAdmission, AnItemOfSeveralPartsIsTriedWhereNothingIsKnownOfHowFastTheServerIsNow) {
+  SchedulerOptions options;
+  options.initial_model = {.fixed_ns = 3e9, .per_row_ns = 0};
+  Bench bench(std::move(options));
+  const Nanos soon = monotonic_now() + 2 * kSecond;
+  ASSERT_TRUE(bench.submit_picture(1, kGated, soon).ok());
+  const std::string text = "some text";
+  Submission submission;
+  submission.ticket = 2;
+  submission.ensembles = {"text@test"};
+  submission.modality = Modality::kText;
+  submission.data = {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+  submission.deadline_ns = soon;
+  ASSERT_TRUE(bench.scheduler->submit(submission).ok());
+  submission.ticket = 3;
+  EXPECT_EQ(bench.scheduler->submit(submission).code(), Code::kOverloaded) << "one trial at a time";
+  bench.gate.open();
+  bench.serve({1, 2});
+  EXPECT_EQ(bench.done[1].code, Code::kOk);
+  EXPECT_EQ(bench.done[2].code, Code::kOk);
+  bench.expect_everything_free();
+}
+
+TEST(SchedulerAdmission, WhatIsLostIsGivenUpWhenItsTurnComes) {
+  SchedulerOptions options;
+  options.decode_workers = 1;
+  options.max_wait_ns = 3600 * kSecond;
+  options.probe = [](std::span<const std::uint8_t> data, const MediaLimits& limits) {
+    auto info = testing::probe_picture(data, limits);
+    if (info.ok() && data[0] == 'S') info.value().decode_cost_ns = 60 * kSecond;  // so it is thought
+    return info;
+  };
+  Bench bench(std::move(options));
+  ASSERT_TRUE(bench.submit_picture(1, testing::kGated).ok());
+  bench.gate.await(1);
+  ASSERT_TRUE(bench.submit_picture(2, 'S', monotonic_now() + 100 * kSecond).ok());
+  ASSERT_TRUE(bench.submit_picture(3).ok());
+  // The first decode took more than twenty times what was expected, so the next is now thought to take almost
+  // twice as long.
+  bench.gate.open();
+  bench.serve({1, 2, 3});
+  EXPECT_EQ(bench.done[2].code, Code::kDeadlineExceeded);
+  EXPECT_EQ(bench.done[3].code, Code::kOk);
+  EXPECT_EQ(bench.scheduler->stats().counters.dropped_early, 1u);
+  bench.expect_everything_free();
+}
+
+TEST(SchedulerAdmission, WhatLiveTakesOfOneDeviceIsNoReasonToRefuseOnAnother) {
+  SchedulerOptions options;
+  options.initial_model = {.fixed_ns = 0, .per_row_ns = 500e6};
+  options.max_wait_ns = 3600 * kSecond;
+  std::vector<EnsembleConfig> ensembles = {image_ensemble("live"), image_ensemble("same"),
+                                           image_ensemble("other")};
+  ensembles[0].device = ensembles[1].device = "gpu:0";
+  ensembles[2].device = "gpu:1";
+  Bench bench(std::move(options), std::move(ensembles));
+  const auto submit = [&](std::uint64_t id, const char* ensemble, Nanos wait, char kind = kPlain) {
+    return bench.submit_picture(id, kind, monotonic_now() + wait, Lane::kStandard, {ensemble});
+  };
+  ASSERT_TRUE(bench.submit_picture(1, kPlain, kNever, Lane::kLive, {"live"}).ok());
+  const Batch batch = bench.await_batch();
+  ASSERT_TRUE(submit(2, "live", 2 * kSecond, kGated).ok());
+  bench.gate.await(1);
+  for (std::uint64_t id = 10; id < 20; ++id) {
+    ASSERT_TRUE(submit(id, "same", 12 * kSecond).ok());
+    ASSERT_TRUE(submit(id + 10, "other", 12 * kSecond).ok());
+  }
+  // The LIVE batch takes until another row has expired, four times what usage looks back on.
+  EXPECT_EQ(bench.await_done(2).code, Code::kDeadlineExceeded);
+  bench.answer(batch);
+  EXPECT_EQ(submit(3, "same", 15 * kSecond).code(), Code::kOverloaded) << "22 s at its lane's floor";
+  EXPECT_EQ(submit(4, "other", 15 * kSecond).code(), Code::kOk) << "6 s";
+  bench.gate.open();
+}
+
+TEST(SchedulerAdmission, WhatExpiresWhileTheServerStandsStillTeachesAdmissionNothing) {
+  for (const bool standing : {true, false}) {
+    Bench bench;
+    ASSERT_TRUE(bench.submit_picture(1).ok());
+    const Batch held = bench.await_batch();
+    if (standing) {
+      ASSERT_TRUE(bench.scheduler->quarantine(held.batch_id).ok());
+      EXPECT_EQ(bench.await_done(1).code, Code::kDeadlineExceeded);
+    }
+    EXPECT_EQ(bench.scheduler->stats().lane_guards[0], 1) << "answered by the quarantine itself";
+    ASSERT_TRUE(bench.submit_picture(2, kGated, monotonic_now() + 200 * kMillisecond).ok());
+    EXPECT_EQ(bench.await_done(2).code, Code::kDeadlineExceeded);
+    if (standing) {
+      EXPECT_EQ(bench.scheduler->stats().lane_guards[0], 1);
+    } else {
+      EXPECT_GT(bench.scheduler->stats().lane_guards[0], 1);
+    }
+    bench.gate.open();
+    bench.answer(held);
+    bench.expect_everything_free();
+  }
+}
+
 TEST(SchedulerAdmission, DrainingRefusesTheNewAndFinishesTheRest) {
   Bench bench;
   ASSERT_TRUE(bench.submit_picture(1).ok());
@@ -151,8 +276,12 @@ TEST(SchedulerAdmission, DrainingRefusesTheNewAndFinishesTheRest) {
 TEST(SchedulerAdmission, OptionsOutOfRangeAreRefused) {
   for (const auto& spoil : std::vector<std::function<void(SchedulerOptions&)>>{
            [](auto& options) { options.decode_workers = 0; }, [](auto& options) { options.arena_bytes = 0; },
-           [](auto& options) { options.lane_weights[2] = 0; },
-           [](auto& options) { options.live_reserve = 1; }, [](auto& options) { options.quarantine_cap = 0; },
+           [](auto& options) { options.lane_floors[2] = -0.1; },
+           [](auto& options) {
+             options.lane_floors = {0.5, 0.5, 0.1};
+           },
+           [](auto& options) { options.max_wait_ns = 0; }, [](auto& options) { options.live_reserve = 1; },
+           [](auto& options) { options.quarantine_cap = 0; },
            [](auto& options) { options.max_queue_rows = 0; },
            [](auto& options) { options.initial_model.fixed_ns = -1; },
            [](auto& options) { options.initial_model.per_row_ns = std::numeric_limits<double>::infinity(); },

@@ -19,7 +19,7 @@ TEST(SchedulerAnswer, ADeadlineIsAnsweredInEveryStage) {
   options.decode_workers = 1;
   Bench bench(std::move(options));
   // In flight, and its batch is never answered.
-  const Nanos soon = monotonic_now() + 200 * kMillisecond;
+  const Nanos soon = monotonic_now() + kSecond;
   ASSERT_TRUE(bench.submit_picture(1, 'P', soon).ok());
   const Batch batch = bench.await_batch();
   EXPECT_EQ(batch.deadline_ns, soon);
@@ -50,16 +50,17 @@ TEST(SchedulerAnswer, ADeadlineIsAnsweredInEveryStage) {
 
 TEST(SchedulerAnswer, TheDeadlineKeepsWhatOtherEnsemblesSaid) {
   Bench bench({}, {image_ensemble("image@a"), image_ensemble("image@b")});
-  const Nanos soon = monotonic_now() + 200 * kMillisecond;
+  const Nanos soon = monotonic_now() + kSecond;
   ASSERT_TRUE(bench.submit_picture(9, 'P', soon, Lane::kStandard, {"image@a", "image@b"}).ok());
   ASSERT_TRUE(bench.await([&] { return bench.batches.size() == 2; }));
-  const bool first_is_a = bench.batches[0].ensemble == "image@a";
-  bench.answer(bench.batches[first_is_a ? 0 : 1]);
+  std::map<std::string, Batch> batches;
+  for (const Batch& batch : std::exchange(bench.batches, {})) batches[batch.ensemble] = batch;
+  bench.answer(batches["image@a"]);
   const Done& done = bench.await_done(9);
   EXPECT_EQ(done.code, Code::kDeadlineExceeded);
   EXPECT_EQ(testing::id_of(done.rows[0].scores[0]), 9u);
   EXPECT_FALSE(done.rows[0].scores[1].output(0).has_value());
-  bench.answer(bench.batches[first_is_a ? 1 : 0]);
+  bench.answer(batches["image@b"]);
   bench.expect_everything_free();
 }
 
@@ -98,6 +99,30 @@ TEST(SchedulerAnswer, ABatchWhoseRowsAllDiedIsNeverSent) {
   EXPECT_TRUE(bench.scheduler->take_batches().empty());
   EXPECT_EQ(bench.scheduler->stats().counters.batches_dead_unsent, 1u);
   EXPECT_EQ(bench.await_done(1).code, Code::kCancelled);
+  bench.expect_everything_free();
+}
+
+TEST(SchedulerAnswer, ARowThatDiedInAClosedBatchTravelsAlongAndIsCounted) {
+  EnsembleConfig config = image_ensemble();
+  config.credit = 1;
+  Bench bench({}, {config});
+  // The only credit is taken, so that the next two rows wait and then travel together.
+  ASSERT_TRUE(bench.submit_picture(1).ok());
+  const Batch first = bench.await_batch();
+  ASSERT_TRUE(bench.submit_picture(2).ok());
+  ASSERT_TRUE(bench.submit_picture(3).ok());
+  while (bench.scheduler->stats().ensembles[0].ready_rows < 2) std::this_thread::yield();
+  bench.answer(first);
+  while (bench.buffers(BufferState::kSealed) == 0) std::this_thread::yield();
+  ASSERT_TRUE(bench.scheduler->cancel(2));
+  EXPECT_EQ(bench.scheduler->stats().counters.rows_dead_sent, 0u);
+  const Batch second = bench.await_batch();
+  EXPECT_EQ(second.rows, 2u);
+  EXPECT_EQ(bench.scheduler->stats().counters.rows_dead_sent, 1u);
+  bench.answer(second);
+  EXPECT_EQ(bench.await_done(2).code, Code::kCancelled);
+  EXPECT_EQ(bench.await_done(3).code, Code::kOk);
+  EXPECT_EQ(bench.scheduler->stats().counters.rows_dead_in_flight, 1u);
   bench.expect_everything_free();
 }
 
@@ -181,6 +206,7 @@ TEST(SchedulerAnswer, AFailedBatchAnswersItsTicketsWithTheReason) {
   EXPECT_EQ(bench.await_done(1).code, Code::kUnavailable);
   EXPECT_EQ(bench.done[1].message, "the server refused");
   EXPECT_EQ(bench.done[1].rows[0].scores[0].missing[0].reason, "unavailable");
+  EXPECT_EQ(bench.scheduler->stats().counters.batches_lost, 1u);
   bench.expect_everything_free();
 }
 

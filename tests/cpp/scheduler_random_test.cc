@@ -1,238 +1,308 @@
-// A seeded, many-threaded life of the scheduler: everything that can happen to a ticket or a batch happens,
-// in any order, and the books must balance at the end.
+// Seeded, many-threaded lives of the scheduler: everything that can happen to a ticket, a batch, a worker or
+// the inference server happens, in any order, and the books must balance whenever all is quiet.
+//
+// FLOODGATE_FUZZ_STEPS says how many steps (`make fuzz-scheduler STEPS=1000000`), FLOODGATE_FUZZ_SEED where
+// to begin.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <chrono>
-#include <mutex>
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
 #include <random>
-#include <set>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
-#include "scheduler_harness.h"
+#include "fuzzed_life.h"
+#include "fuzzed_server.h"
 
 namespace floodgate {
 namespace {
 
-using testing::infer;
+using testing::FuzzedServer;
+using testing::Life;
 
-constexpr std::uint64_t kTextTicket = 1ULL << 40;
+constexpr std::uint64_t kGateSteps = 40'000;
+constexpr std::int64_t kRoundSteps = 4'000;
+constexpr int kRounds = 5;  // of a life
+constexpr std::uint32_t kCallers = 3;
 
-struct Life {
-  explicit Life(std::uint32_t chosen_seed) : seed(chosen_seed) {
-    SchedulerOptions options;
-    options.decode_workers = 3;
-    options.arena_bytes = 1 << 16;
-    options.max_queue_rows = 200;
-    options.quarantine_cap = 2;
-    options.probe = testing::probe_picture;
-    options.decode = testing::decode_picture();
-    scheduler = std::move(Scheduler::create(std::move(options))).value();
-    configure(1);
-  }
-
-  void configure(std::uint64_t generation) {
-    const Status status = scheduler->configure(
-        generation,
-        {testing::image_ensemble("a"), testing::image_ensemble("b"), testing::text_ensemble("t")});
-    EXPECT_TRUE(status.ok()) << status.message();
-  }
-
-  const std::uint32_t seed;
-  std::unique_ptr<Scheduler> scheduler;
-  std::atomic<bool> stop{false};
-  std::atomic<std::uint64_t> accepted{0};
-  std::atomic<std::uint64_t> answered{0};
-  std::mutex mu;
-  std::set<std::uint64_t> open;  // guarded by mu: accepted or being submitted, not answered
-};
-
-std::string text_of(std::uint64_t id) {
-  std::string text;
-  for (std::uint64_t i = 0; i <= id % 6; ++i) text += "w" + std::to_string(id) + " ";
-  return text;
+std::uint64_t setting(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-void submit_many(Life& life, std::uint32_t thread, int steps) {
-  std::mt19937 random(life.seed * 31 + thread);
-  for (int step = 0; step < steps; ++step) {
-    const bool text = random() % 4 == 0;
-    const std::uint64_t id = (text ? kTextTicket : 0) + std::uint64_t{thread} * 10'000'000 + step;
-    const auto picture = testing::picture(id, random() % 10 == 0 ? testing::kBroken : 'P', random() % 200);
-    const std::string words = text_of(id);
-    Submission submission;
-    submission.ticket = id;
-    submission.lane = static_cast<Lane>(1 + random() % 3);
-    submission.deadline_ns =
-        random() % 3 == 0 ? kNever : monotonic_now() + static_cast<Nanos>(random() % 20) * kMillisecond;
-    if (text) {
-      submission.modality = Modality::kText;
-      submission.ensembles = {"t"};
-      submission.data = {reinterpret_cast<const std::uint8_t*>(words.data()), words.size()};
-    } else {
-      submission.ensembles = random() % 3 == 0   ? std::vector<std::string>{"a"}
-                             : random() % 2 == 0 ? std::vector<std::string>{"b"}
-                                                 : std::vector<std::string>{"a", "b"};
-      submission.data = picture;
-    }
-    {
-      const std::lock_guard lock(life.mu);
-      life.open.insert(id);
-    }
-    Status status = life.scheduler->submit(submission);
-    while (status.code() == Code::kOverloaded) {
-      std::this_thread::yield();
-      status = life.scheduler->submit(submission);
-    }
-    if (status.ok()) {
-      ++life.accepted;
-      if (random() % 8 == 0) life.scheduler->cancel(id);
-      continue;
-    }
-    ASSERT_TRUE(status.code() == Code::kUnavailable || status.code() == Code::kDeadlineExceeded)
-        << status.message();
-    const std::lock_guard lock(life.mu);
-    ASSERT_EQ(life.open.erase(id), 1u) << "refused and answered";
-  }
-}
+// Submits, withdraws, reconfigures, and ends what hangs.
+class Caller {
+ public:
+  Caller(Life& life, std::uint32_t number, std::uint64_t seed)
+      : life_(life), random_(seed * 31 + number), next_(number * 10'000'000) {}
 
-void check_answer(Life& life, const Done& done) {
-  {
-    const std::lock_guard lock(life.mu);
-    ASSERT_EQ(life.open.erase(done.ticket), 1u) << "answered twice, or never asked: " << done.ticket;
-  }
-  ++life.answered;
-  if (done.code == Code::kOk) {
-    ASSERT_FALSE(done.rows.empty());
-  }
-  const std::string words = text_of(done.ticket);
-  std::uint32_t next = 0;
-  for (const DoneRow& row : done.rows) {
-    for (const RowScores& scores : row.scores) {
-      const auto total = scores.output(scores.config->outputs.size() - 1);
-      if (done.ticket < kTextTicket) {
-        if (scores.output(0)) {
-          ASSERT_EQ(testing::id_of(scores), done.ticket) << "someone else's scores";
-        }
-      } else if (total) {
-        float expected = 0;
-        for (std::uint32_t i = row.span.start; i < row.span.end; ++i)
-          expected += static_cast<float>(words[i]);
-        ASSERT_EQ((*total)[0], expected) << "someone else's row";
+  void run() {
+    while (life_.step()) {
+      act();
+      if (::testing::Test::HasFatalFailure()) break;
+      if (random_() % 1024 == 0) patience_ = 1 << random_() % 9;
+      while (life_.open_count > patience_ && life_.steps_left > 0 && !::testing::Test::HasFatalFailure()) {
+        life_.hung.let_through();
+        std::this_thread::yield();
       }
     }
-    if (done.ticket >= kTextTicket) {
-      ASSERT_EQ(row.span.start, next);
-      next = row.span.end;
-    }
+    --life_.callers;
   }
-  if (done.ticket >= kTextTicket && !done.rows.empty()) {
-    ASSERT_EQ(next, words.size());
-  }
-}
 
-// The inference server and its client: answers late, wrongly, never, or dies.
-void serve(Life& life) {
-  struct Sent {
-    Batch batch;
-    testing::Answers read;
-    bool quarantined = false;
-  };
-  std::mt19937 random(life.seed);
-  std::vector<Sent> sent;
-  const auto answer = [&](Sent& each) {
-    testing::Answers now = infer(each.batch);
-    ASSERT_EQ(now.ids, each.read.ids) << "memory in flight was overwritten";
-    ASSERT_EQ(now.texts, each.read.texts);
-    const auto outputs = now.outputs();
-    ASSERT_TRUE(life.scheduler->complete(each.batch.batch_id, outputs, {}).ok());
-    ASSERT_FALSE(life.scheduler->complete(each.batch.batch_id, outputs, {}).ok());
-  };
-  bool finishing = false;
-  while (!finishing || !sent.empty()) {
-    finishing = life.stop.load();
-    for (Batch& batch : life.scheduler->take_batches()) {
-      sent.push_back({batch, infer(batch), false});
-    }
-    for (const Done& done : life.scheduler->poll_done()) check_answer(life, done);
-    if (sent.empty()) {
-      pollfd fd{life.scheduler->fd(), POLLIN, 0};
-      ::poll(&fd, 1, 1);
-      continue;
-    }
-    const std::size_t at = random() % sent.size();
-    switch (finishing ? 0 : random() % 40) {
+ private:
+  void act() {
+    switch (random_() % 256) {
+      case 0:
+        return life_.configure();
       case 1:
-        if (!sent[at].quarantined) {
-          ASSERT_TRUE(life.scheduler->quarantine(sent[at].batch.batch_id).ok());
-        }
-        sent[at].quarantined = true;
+      case 2:
+        return life_.audit();
+      case 3:
+        EXPECT_GE(life_.scheduler->stats().counters.tickets, life_.scheduler->stats().counters.done);
+        return;
+      case 4:
+      case 5:
+        return life_.hung.let_through();
+      default:
+        break;
+    }
+    switch (random_() % 16) {
+      case 0:
+      case 1:
+      case 2:
+        (void)life_.scheduler->cancel(recent());
+        return;
+      case 3:
+        return submit_text();
+      case 4:
+        return submit_text();
+      case 5:
+        return submit_spoiled();
+      case 6:
+      case 7:
+        return submit_video();
+      default:
+        return submit_picture();
+    }
+  }
+
+  std::uint64_t recent() {
+    return next_ - random_() % 24 + (random_() % 4 == 0 ? testing::kTextTicket : 0) +
+           (random_() % 4 == 0 ? testing::kForeignTicket : 0);
+  }
+
+  // A new ticket, or now and then one that may still be open.
+  std::uint64_t ticket(std::uint64_t kind = 0) {
+    if (random_() % 64 == 0) return kind + next_;
+    return kind + ++next_ + (random_() % 4 == 0 ? testing::kForeignTicket : 0);
+  }
+
+  Submission submission() {
+    Submission made;
+    made.lane = static_cast<Lane>(1 + random_() % 3);
+    switch (random_() % 8) {
+      case 0:
+      case 1:
         break;
       case 2:
-        ASSERT_TRUE(life.scheduler->fail_batch(sent[at].batch.batch_id, Code::kInternal, "no").ok());
-        sent.erase(sent.begin() + static_cast<std::ptrdiff_t>(at));
+        made.deadline_ns = monotonic_now() + 5 * kSecond;
         break;
       case 3:
-        if (random() % 8 == 0) {
-          // Batches closed but not taken stay; those sent are over.
-          ASSERT_TRUE(life.scheduler->region_lost().ok());
-          for (const Sent& each : sent)
-            ASSERT_FALSE(life.scheduler->complete(each.batch.batch_id, {}, {}).ok());
-          sent.clear();
-        }
-        break;
-      case 4:
-        ASSERT_FALSE(life.scheduler->fail_batch(1ULL << 60, Code::kInternal, "unknown").ok());
+        made.deadline_ns = monotonic_now() - static_cast<Nanos>(random_() % 2) * kMillisecond;
         break;
       default:
-        answer(sent[at]);
-        sent.erase(sent.begin() + static_cast<std::ptrdiff_t>(at));
+        made.deadline_ns = monotonic_now() + static_cast<Nanos>(random_() % 20'000) * kMicrosecond;
     }
+    switch (random_() % 3) {
+      case 0:
+        made.ensembles = {"a"};
+        break;
+      case 1:
+        made.ensembles = {"b"};
+        break;
+      default:
+        made.ensembles = {"a", "b"};
+    }
+    return made;
   }
+
+  void submit_picture() {
+    constexpr std::string_view kKinds = "PPPPPPPPPPPPPPPPPPPPPPPPPPBBBCCH";
+    Submission made = submission();
+    made.ticket = ticket();
+    const auto data = testing::picture(made.ticket, kKinds[random_() % kKinds.size()], random_() % 200);
+    made.data = data;
+    submit(made);
+  }
+
+  void submit_video() {
+    constexpr std::string_view kSteps = "ffffffffffffffffffffffffffffsssssssssssssssssssxcch";
+    Submission made = submission();
+    made.ticket = ticket();
+    auto data = testing::picture(made.ticket, testing::kVideo, random_() % 24);
+    for (std::size_t i = 9; i < data.size(); ++i) {
+      data[i] = static_cast<std::uint8_t>(kSteps[random_() % kSteps.size()]);
+    }
+    made.data = data;
+    made.plan.max_frames = 1 + random_() % 20;
+    submit(made);
+  }
+
+  void submit_text() {
+    Submission made = submission();
+    made.ticket = ticket(testing::kTextTicket);
+    made.modality = Modality::kText;
+    made.ensembles = {"t"};
+    const std::string words = testing::text_of(made.ticket);
+    made.data = {reinterpret_cast<const std::uint8_t*>(words.data()), words.size()};
+    submit(made);
+  }
+
+  void submit(Submission made) {
+    const bool foreign = (made.ticket & testing::kForeignTicket) != 0;
+    if (foreign) {
+      ForeignBytes bytes;
+      if (!life_.acceptor->put(made.ticket, made.data, bytes)) return;
+      bytes.submitter = life_.acceptor;
+      if (made.modality == Modality::kImage) {
+        bytes.info = testing::probe_picture(made.data, {}).value();
+        made.data = {};
+      }
+      made.foreign = bytes;
+    }
+    life_.expect_answer(made.ticket);
+    const Status status = life_.scheduler->submit(made);
+    if (status.ok()) {
+      ++life_.accepted;
+      return;
+    }
+    life_.expect_no_answer(made.ticket);
+    if (foreign) life_.acceptor->take_back(made.ticket);
+    const Code code = status.code();
+    if (code == Code::kOverloaded) patience_ = std::max(1, life_.open_count / 2);
+    ASSERT_TRUE(
+        code == Code::kOverloaded || code == Code::kUnavailable || code == Code::kDeadlineExceeded ||
+        (code == Code::kInvalidArgument && status.message().find("open already") != std::string::npos))
+        << status.message();
+  }
+
+  // What must be refused whatever else happens.
+  void submit_spoiled() {
+    Submission made = submission();
+    made.deadline_ns = kNever;
+    made.ticket = ticket();
+    auto data = testing::picture(made.ticket);
+    Code expected = Code::kInvalidArgument;
+    switch (random_() % 7) {
+      case 0:
+        data.resize(8);
+        expected = Code::kInvalidContent;
+        break;
+      case 1:
+        data.resize(5000);
+        expected = Code::kTooLarge;
+        break;
+      case 2:
+        made.ensembles = {"nobody"};
+        break;
+      case 3:
+        made.ensembles = {"t"};
+        break;
+      case 4:
+        made.ensembles = {"a", "a"};
+        break;
+      case 5:
+        made.plan.max_frames = 0;
+        break;
+      default:
+        made.modality = Modality::kText;
+        made.ensembles = {"t"};
+        data.assign(3, 0xFF);
+        expected = Code::kInvalidContent;
+    }
+    made.data = data;
+    const Status status = life_.scheduler->submit(made);
+    ASSERT_EQ(status.code(), expected) << status.message();
+  }
+
+  Life& life_;
+  std::mt19937_64 random_;
+  std::uint64_t next_;
+  int patience_ = 64;  // tickets open at which it waits
+};
+
+void run_round(Life& life, std::uint64_t seed, bool last) {
+  life.steps_left = kRoundSteps;
+  life.callers = kCallers;
+  std::vector<std::thread> threads;
+  threads.emplace_back([&] { FuzzedServer(life, seed).run(); });
+  for (std::uint32_t number = 1; number <= kCallers; ++number) {
+    threads.emplace_back([&, number] { Caller(life, number, seed).run(); });
+  }
+  if (last) {
+    while (life.steps_left > kRoundSteps / 2 && !::testing::Test::HasFatalFailure()) {
+      std::this_thread::yield();
+    }
+    life.draining = true;
+    life.scheduler->drain();
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
-class SchedulerRandom : public ::testing::TestWithParam<std::uint32_t> {};
-
-TEST_P(SchedulerRandom, TheBooksBalance) {
-  Life life(GetParam());
-  constexpr int kSteps = 6000;
-  std::thread server([&] { serve(life); });
-  std::vector<std::thread> submitters;
-  for (std::uint32_t thread = 1; thread <= 2; ++thread) {
-    submitters.emplace_back([&, thread] { submit_many(life, thread, kSteps); });
-  }
-  for (std::uint64_t generation = 2; generation <= 4; ++generation) {
-    while (life.answered < generation * 100) std::this_thread::yield();
-    life.configure(generation);
-  }
-  for (std::thread& submitter : submitters) submitter.join();
-  life.scheduler->drain();
-  while (life.answered < life.accepted) std::this_thread::yield();
-  life.stop = true;
-  server.join();
-
-  EXPECT_TRUE(life.open.empty());
-  const auto settled = [&] {
-    const Stats stats = life.scheduler->stats();
-    return stats.ensembles.size() == 3 && stats.ensembles[0].decoding_rows == 0 &&
-           stats.ensembles[1].decoding_rows == 0 && stats.ensembles[2].decoding_rows == 0;
-  };
-  while (!settled()) std::this_thread::yield();
-  const Stats stats = life.scheduler->stats();
-  EXPECT_TRUE(stats.drained);
-  EXPECT_EQ(stats.counters.tickets, life.accepted);
-  EXPECT_EQ(stats.counters.done, life.accepted);
-  EXPECT_EQ(stats.arena_used_bytes, 0u);
-  EXPECT_GT(stats.counters.batches_quarantined, 0u);
-  EXPECT_GT(stats.counters.decode_failures, 0u);
-  for (const EnsembleStats& each : stats.ensembles) {
-    EXPECT_EQ(each.generation, 4u);
-    EXPECT_EQ(each.ready_rows, 0u);
-    EXPECT_EQ(each.buffers[0], each.ensemble == "t" ? 3u : 4u) << each.ensemble;
-  }
+void add(Counters& all, const Counters& more) {
+  all.tickets += more.tickets;
+  all.pictures_decoded += more.pictures_decoded;
+  all.frames_similar += more.frames_similar;
+  all.texts_laid_out += more.texts_laid_out;
+  all.decode_failures += more.decode_failures;
+  all.batches += more.batches;
+  all.rows_moved += more.rows_moved;
+  all.rows_dead_in_flight += more.rows_dead_in_flight;
+  all.batches_dead_unsent += more.batches_dead_unsent;
+  all.batches_quarantined += more.batches_quarantined;
+  all.batches_lost += more.batches_lost;
+  all.cancelled_before_decode += more.cancelled_before_decode;
+  all.cancelled_before_batch += more.cancelled_before_batch;
+  all.cancelled_in_flight += more.cancelled_in_flight;
+  all.expired_before_decode += more.expired_before_decode;
+  all.expired_before_batch += more.expired_before_batch;
+  all.expired_in_flight += more.expired_in_flight;
+  for (std::size_t code = 0; code < all.refused.size(); ++code) all.refused[code] += more.refused[code];
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerRandom, ::testing::Values(1, 2, 3));
+TEST(SchedulerRandom, TheBooksBalance) {
+  const std::uint64_t steps = setting("FLOODGATE_FUZZ_STEPS", kGateSteps);
+  const std::uint64_t first_seed = setting("FLOODGATE_FUZZ_SEED", 1);
+  Counters all;
+  std::uint64_t seed = first_seed;
+  for (std::uint64_t done = 0; done < steps; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Life life(seed);
+    for (int round = 1; round <= kRounds; ++round, done += kRoundSteps) {
+      run_round(life, seed * kRounds + static_cast<std::uint64_t>(round), round == kRounds);
+      life.settle();
+      if (HasFailure()) return;
+    }
+    add(all, life.scheduler->stats().counters);
+    life.scheduler.reset();
+    ASSERT_EQ(testing::named_regions(), 0u) << "shared memory outlived its scheduler";
+  }
+  const std::uint64_t refused = std::accumulate(all.refused.begin(), all.refused.end(), std::uint64_t{0});
+  std::printf("%llu tickets, %llu refused, %llu batches\n", static_cast<unsigned long long>(all.tickets),
+              static_cast<unsigned long long>(refused), static_cast<unsigned long long>(all.batches));
+  // All of it did happen.
+  for (const std::uint64_t count :
+       {all.pictures_decoded, all.frames_similar, all.texts_laid_out, all.decode_failures, all.rows_moved,
+        all.rows_dead_in_flight, all.batches_dead_unsent, all.batches_quarantined, all.batches_lost,
+        all.cancelled_before_decode, all.cancelled_before_batch, all.cancelled_in_flight,
+        all.expired_before_decode, all.expired_before_batch, all.expired_in_flight}) {
+    EXPECT_GT(count, 0u);
+  }
+}
 
 }  // namespace
 }  // namespace floodgate

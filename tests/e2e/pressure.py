@@ -6,48 +6,40 @@ import asyncio
 import math
 import os
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.processes import descendants, program
+from bench.inspection import command_of
+from bench.processes import descendants
 from bench.report import ROOT
 from bench.server import Server
 from floodgate import AsyncClient
 from floodgate.client import build_request
-from floodgate.errors import FloodgateError
+from floodgate.errors import FloodgateError, Overloaded
 from floodgate.v1 import moderation_pb2 as pb
 
 PHOTOS = tuple((ROOT / "examples" / name).read_bytes() for name in ("astronaut.jpg", "cat.jpg", "coffee.webp"))
 TEXTS = ("What a lovely cat!", "You are a stupid idiot and everybody hates you.", "The weather is fine today")
 PATIENCE_S = 20.0
+SERVES_WITHIN_S = 2.0
 
 Scores = Mapping[tuple[str, str], float]
 
 
-async def eventually(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Until ``condition`` holds; fails the test when it does not within ``patience_s``."""
+async def eventually(
+    condition: Callable[[], bool], what: str | Callable[[], str], patience_s: float = PATIENCE_S
+) -> None:
+    """Until ``condition`` holds; fails the test when it does not within ``patience_s``. ``what`` is missing then."""
     until = time.monotonic() + patience_s
     while not condition():
-        assert time.monotonic() < until, f"{what}: not within {patience_s:g} s"
+        if time.monotonic() >= until:
+            raise AssertionError(f"{what if isinstance(what, str) else what()}: not within {patience_s:g} s")
         await asyncio.sleep(0.05)
 
 
 # ------------------------------------------------------------------------------------------------ processes
-
-
-def triton_of(server: Server) -> int:
-    """The process id of the server's own tritonserver."""
-    (pid,) = [pid for pid in descendants(server.pid) if program(pid).endswith("tritonserver")]
-    return pid
-
-
-def stubs_of(server: Server, head: str) -> list[int]:
-    """The model processes of a head."""
-    below = descendants(server.pid)
-    return [pid for pid in below if program(pid).endswith("_stub") and f"/{head}/" in command_of(pid)]
 
 
 def is_alive(pid: int) -> bool:
@@ -70,46 +62,6 @@ def stub_memory_of(server: Server) -> set[str]:
     return {name for name in os.listdir("/dev/shm") if name in commands}
 
 
-def command_of(pid: int) -> str:
-    """A process's command line; "" when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-# -------------------------------------------------------------------------------------------------- metrics
-
-
-def metrics(server: Server) -> dict[str, float]:
-    """All samples, by ``name{labels}``."""
-    text = urllib.request.urlopen(server.metrics_url, timeout=10).read().decode()
-    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in lines}
-
-
-def total(samples: Mapping[str, float], name: str, *labels: str) -> float:
-    """The sum of the samples of ``name`` whose labels contain all of ``labels`` (as ``key="value"``)."""
-    return sum(
-        value
-        for sample, value in samples.items()
-        if sample.partition("{")[0] == name and all(label in sample for label in labels)
-    )
-
-
-def is_at_rest(server: Server) -> bool:
-    """Whether every buffer is free, the arena empty and every accepted ticket answered."""
-    now = metrics(server)
-    held = total(now, "floodgate_core_buffers") - total(now, "floodgate_core_buffers", 'state="free"')
-    return (
-        held == 0
-        and total(now, "floodgate_core_arena_used_bytes") == 0
-        and total(now, "floodgate_core_open_tickets") == 0
-        and total(now, "floodgate_core_tickets_total") == total(now, "floodgate_core_done_total")
-        and total(now, "floodgate_in_flight_items") == 0
-    )
-
-
 # ----------------------------------------------------------------------------------------------------- load
 
 
@@ -119,14 +71,21 @@ def scores_of(decision: pb.Decision) -> Scores:
 
 @dataclass
 class Tally:
-    """What became of the requests that were sent. ``late_s``: how long after its gRPC deadline the latest came back."""
+    """What became of the requests that were sent. ``overloaded_at``: when each of those refused so was sent (monotonic
+    clock, s), and the time that it had, s. ``late_s``: how long after its gRPC deadline the latest came back."""
 
     sent: int = 0
     decisions: int = 0
     degraded: int = 0
     errors: dict[str, int] = field(default_factory=dict)
+    overloaded_at: list[tuple[float, float]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     late_s: float = -math.inf
+
+    def overloaded(self, *, except_between: tuple[float, float], had_s: float) -> int:
+        """How many were refused as Overloaded that had ``had_s`` or more, sent at other times than those between."""
+        first, last = except_between
+        return sum(had >= had_s and not first <= at <= last for at, had in self.overloaded_at)
 
     @property
     def answered(self) -> int:
@@ -176,6 +135,8 @@ class Load:
             except FloodgateError as error:
                 name = type(error).__name__
                 self.tally.errors[name] = self.tally.errors.get(name, 0) + 1
+                if isinstance(error, Overloaded):
+                    self.tally.overloaded_at.append((begun, timeout_s))
                 # A server that refuses at once must not be asked in a tight loop.
                 await asyncio.sleep(0.05)
             else:
@@ -195,9 +156,9 @@ class Load:
 
 
 async def serves(client: AsyncClient) -> bool:
-    """Whether a photo and a text get a whole decision now."""
+    """Whether a photo and a text get a whole decision now, given SERVES_WITHIN_S."""
     try:
-        decision = await client.moderate(image=PHOTOS[0], text=TEXTS[0], timeout=2.0)
+        decision = await client.moderate(image=PHOTOS[0], text=TEXTS[0], timeout=SERVES_WITHIN_S)
     except FloodgateError:
         return False
     return not decision.degraded

@@ -132,7 +132,7 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "no_parts": (message(lambda r: r.ClearField("parts")), "parts", "parts is empty"),
     "10000_parts": (message(repeat_parts(10_000)), "parts", "10000 entries; at most 64"),
     "65_parts": (message(repeat_parts(65)), "parts", "65 entries; at most 64"),
-    "part_without_media": (message(lambda r: r.parts.add()), "parts[1]", "set text or image"),
+    "part_without_media": (message(lambda r: r.parts.add()), "parts[1]", "set text, image or video"),
     "part_id_twice": (message(lambda r: r.parts.append(text_part("a", part_id="0"))), "parts[1].part_id", "another"),
     "only_context": (message(in_part("role", pb.ROLE_CONTEXT)), "parts", "nothing to judge"),
     "unknown_role": (message(in_part("role", 42)), "parts[0].role", "42; known are MAIN"),
@@ -179,7 +179,7 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
         "parts\\[0\\].text.text is not valid UTF-8",
     ),
     "signal_name_not_utf8": (message() + b"\x3a\x06\x2a\x04\x0a\x02\xff\xfe", "context.signals[0].key", "UTF-8"),
-    "just_over_the_message_limit": (message() + b"\xa2\x06\x80\x80\x80\x20" + bytes(64 << 20), "", "at most 67108864"),
+    "just_over_the_message_limit": (message() + b"\xa2\x06\x80\x80\x80\x28" + bytes(80 << 20), "", "at most 83886080"),
 }
 
 
@@ -217,7 +217,7 @@ def test_a_malformed_item_does_not_end_its_stream(channel: grpc.Channel, name: s
         (message() + b"\x22\x01\xff", ("r-1", "c-1")),
         (message()[:-3], ("r-1", "c-1")),
         (message()[:4], ("", "")),
-        (message() + b"\xa2\x06\x80\x80\x80\x20" + bytes(64 << 20), ("r-1", "c-1")),
+        (message() + b"\xa2\x06\x80\x80\x80\x28" + bytes(80 << 20), ("r-1", "c-1")),
     ],
     ids=["no_content_id", "unknown_lane", "surface_not_utf8", "cut_short", "cut_within_the_id", "too_long"],
 )
@@ -234,7 +234,7 @@ def test_a_request_id_that_is_too_long_is_refused_by_name(channel: grpc.Channel)
 
 
 def test_a_message_far_over_the_limit_gets_grpcs_own_code(channel: grpc.Channel) -> None:
-    answer = unary(channel, message() + b"\xa2\x06\x80\x80\x80\x40" + bytes(128 << 20))
+    answer = unary(channel, message() + b"\xa2\x06\x80\x80\x80\x50" + bytes(160 << 20))
     assert isinstance(answer, Refusal)
     assert answer.code == "RESOURCE_EXHAUSTED"
     assert "larger than max" in answer.message

@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from pressure import PHOTOS, TEXTS, eventually, is_at_rest, metrics, recovers, serves, total, triton_of
+from pressure import PHOTOS, TEXTS, eventually, recovers, serves
 from unruly_heads import UnrulyHead, repository_in
 
+from bench.inspection import is_at_rest, metrics, total, triton_of
 from bench.processes import freeze, thaw
 from bench.server import serving
 from floodgate import AsyncClient

@@ -11,19 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pressure import (
-    PHOTOS,
-    TEXTS,
-    Load,
-    eventually,
-    is_alive,
-    metrics,
-    serves,
-    shared_memory_of,
-    stub_memory_of,
-    total,
-)
+from pressure import PHOTOS, TEXTS, Load, eventually, is_alive, serves, shared_memory_of, stub_memory_of
 
+from bench.inspection import metrics, total
 from bench.processes import descendants, freeze
 from bench.report import ROOT
 from bench.server import Server, serving

@@ -10,23 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from pressure import (
-    PHOTOS,
-    TEXTS,
-    Load,
-    command_of,
-    eventually,
-    is_at_rest,
-    metrics,
-    recovers,
-    scores_of,
-    serves,
-    stubs_of,
-    total,
-    triton_of,
-)
+from pressure import PHOTOS, SERVES_WITHIN_S, TEXTS, Load, eventually, recovers, scores_of, serves
 from unruly_heads import UnrulyHead, repository_in
 
+from bench.inspection import command_of, is_at_rest, metrics, stubs_of, total, triton_of
 from bench.processes import descendants, freeze, thaw
 from bench.report import ROOT
 from bench.server import serving
@@ -67,8 +54,9 @@ async def test_stopped_triton_loses_nothing_and_leaks_no_buffer(memory: str) -> 
             pid = triton_of(server)
             async with load.running(clients=16, deadlines_s=(0.05, 0.5, 5.0)) as tally:
                 await eventually(lambda: tally.decisions > 50, "load")
+                frozen_at = time.monotonic()
                 freeze(pid)
-                frozen_until = time.monotonic() + FROZEN_S
+                frozen_until = frozen_at + FROZEN_S
                 try:
                     quarantined = "floodgate_core_batches_quarantined_total"
                     await eventually(lambda: total(metrics(server), quarantined) > 0, "a quarantined batch")
@@ -76,10 +64,16 @@ async def test_stopped_triton_loses_nothing_and_leaks_no_buffer(memory: str) -> 
                 finally:
                     thaw(pid)
                 await recovers(client)
+                recovered_at = time.monotonic()
+                decided = tally.decisions
+                await eventually(lambda: tally.decisions > decided + 50, "decisions as before")
             assert triton_of(server) == pid
             assert not tally.wrong
             assert tally.answered == tally.sent
-            assert set(tally.errors) <= {"Unavailable", "DeadlineExceeded"}
+            assert set(tally.errors) <= {"Unavailable", "DeadlineExceeded", "Overloaded"}
+            # Less cannot always be promised behind 15 others. What it took to see that it serves again can, unless
+            # Triton stands still, or has just taken seconds for a batch.
+            assert not tally.overloaded(except_between=(frozen_at, recovered_at), had_s=SERVES_WITHIN_S)
             await eventually(lambda: is_at_rest(server), "buffers and arena as at the start")
 
 
@@ -184,7 +178,7 @@ async def test_killed_model_process_is_replaced_while_the_others_answer() -> Non
             load = Load(client)
             await load.learn()
             pid = triton_of(server)
-            (stub,) = stubs_of(server, "nsfw")
+            (stub,) = stubs_of(server.pid, "nsfw")
             async with load.running(clients=8, deadlines_s=(5.0,)) as tally:
                 await eventually(lambda: tally.decisions > 20, "load")
                 os.kill(stub, signal.SIGKILL)
@@ -193,8 +187,9 @@ async def test_killed_model_process_is_replaced_while_the_others_answer() -> Non
             assert not tally.wrong
             assert not tally.errors
             assert triton_of(server) == pid
-            (new,) = stubs_of(server, "nsfw")
-            assert new != stub
+            # One, and another: on a machine that is slow it may have been replaced twice.
+            await eventually(lambda: len(stubs_of(server.pid, "nsfw")) == 1, "one model process")
+            assert stub not in stubs_of(server.pid, "nsfw")
             await eventually(lambda: is_at_rest(server), "buffers and arena as at the start")
 
 

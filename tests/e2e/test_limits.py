@@ -81,9 +81,9 @@ def test_limits_on_content_leave_the_part_unreadable(asker: Client) -> None:
     assert read_as(asker, image_part(encoded("JPEG", (300, 300)))) == ("", "")
     assert read_as(asker, text_part("a" * 100)) == ("", "")
     for part, words in (
-        (image_part(encoded("JPEG", (300, 301))), "90300 pixels.* 90000"),
-        (image_part(png(401, 1)), "401 px.* 400"),
-        (image_part(JPEG + bytes(50_000)), f"{len(JPEG) + 50_000} bytes.* 50000"),
+        (image_part(encoded("JPEG", (300, 301))), "90300 pixels.*limits.pixels.* 90000"),
+        (image_part(png(401, 1)), "401 px.*limits.side_px.* 400"),
+        (image_part(JPEG + bytes(50_000)), f"{len(JPEG) + 50_000} bytes.*limits.image_bytes.* 50000"),
         (text_part("a" * 101), "101 bytes.* 100"),
     ):
         code, reason = read_as(asker, part)

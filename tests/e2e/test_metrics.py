@@ -83,6 +83,13 @@ def test_a_picture_is_decoded_once(client: Client, growth: Growth) -> None:
     assert growth.of("floodgate_core_pictures_decoded_total") == 2
 
 
+def test_pixels_reach_the_inference_server_where_they_were_decoded(client: Client, growth: Growth) -> None:
+    moved, inline = "floodgate_core_rows_moved_total", "floodgate_triton_inline_bytes_total"
+    growth.of(moved), growth.of(inline)
+    client.moderate(image=JPEG, timeout=60)
+    assert growth.of(moved) == growth.of(inline) == 0
+
+
 @pytest.mark.parametrize("lane", ["STANDARD", "LIVE", "BULK"])
 def test_a_decision_is_counted_with_every_stage_of_its_lane(client: Client, growth: Growth, lane: str) -> None:
     stages = ("parse", "queue", "decode", "infer", "policy", "total")
@@ -110,7 +117,7 @@ def test_parts_and_reviews_are_counted_by_what_became_of_them(client: Client, gr
         ]
 
     counts()
-    client.moderate(image=[b"GIF89a" + bytes(50), PNG], text="", timeout=60)
+    client.moderate(image=[b"%PDF-1.7" + bytes(50), PNG], text="", timeout=60)
     assert counts() == [1.0] * 5
 
 

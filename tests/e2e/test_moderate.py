@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
 from pathlib import Path
@@ -154,6 +155,9 @@ def test_a_decision_is_recorded_and_its_replay_gives_the_same_verdict(
     assert policy.id.digest == record.policy.digest == decision.policy.digest
     assert evaluate(policy, inputs.surface, inputs.context, inputs.parts) == record.verdict
     assert photo not in Path(server.decision_log).read_bytes()
+    assert [part.sha256 for part in record.parts] == [
+        hashlib.sha256(content).hexdigest() for content in (photo, b"hello there")
+    ]
 
 
 def test_health_and_reflection_are_on(server: Server) -> None:

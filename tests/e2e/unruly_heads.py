@@ -1,8 +1,9 @@
 """Heads that do as they are told while the server runs, beside the real ones in a repository made for one test.
 
 An unruly head reads the pictures that *nsfw* reads and answers the mean of their bytes / 255. What else it does is told
-by its *order file* (one word): ``ok``, ``raise``, ``nan``, ``shape``, ``slow`` (answers once the word changes),
-``stuck`` (never answers this request). Its initialisation obeys ``hang`` and ``refuse`` in the same file.
+by its *order file* (one word): ``ok``, ``raise``, ``nan``, ``shape``, ``memory`` (wants more than it may have),
+``slow`` (answers once the word changes), ``stuck`` (never answers this request). Its initialisation obeys ``hang`` and
+``refuse`` in the same file.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _VIEW = {
 }
 
 _MODEL = """
-import ctypes, time
+import ctypes, resource, time
 from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -59,6 +60,12 @@ class TritonPythonModel:
         scores = rows.reshape(len(rows), -1).mean(1, dtype=np.float32, keepdims=True) / np.float32(255)
         if order == "raise":
             raise RuntimeError("this head was told to fail")
+        if order == "memory":
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+            try:
+                rows = np.repeat(rows, 1000, 0)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         if order == "nan":
             scores[:] = np.float32("nan")
         if order == "shape":

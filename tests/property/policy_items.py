@@ -17,6 +17,7 @@ from floodgate.types import (
     PartResult,
     PartState,
     Role,
+    SamplingPlan,
 )
 
 TESTS = Path(__file__).parents[1]
@@ -35,6 +36,9 @@ scores = st.one_of(
     st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.55, 0.8, 0.9, 1.0]).map(float32),
 )
 boxes = st.builds(Box, st.just(0.0), st.just(0.25), scores, st.just(1.0))
+
+
+plans = st.builds(SamplingPlan, st.integers(1, 1024), st.integers(0, 5000), st.integers(1, (1 << 64) - 1))
 
 
 @st.composite
@@ -75,6 +79,12 @@ def parts(draw: st.DrawFn, part_id: str) -> PartResult:
         scores=tuple(found) if judged else (),
         missing=tuple(missing) if judged else (),
         frames_sampled=len(found),
+        frames_missed=draw(st.integers(0, 2)),
+        duration_ms=draw(st.sampled_from([0, 61_000])),
+        media_format=draw(st.sampled_from(["", "mp4"])) if modality.kind is Modality.IMAGE else "",
+        note=draw(st.sampled_from(["", "the data ends early"])),
+        partial=draw(st.booleans()),
+        plan=draw(st.none() | plans),
     )
 
 

@@ -15,6 +15,12 @@ from floodgate.policy import evaluate
 from floodgate.types import Context, ModelRef, PartResult, Timings, Verdict
 
 
+def media_of(part: PartResult) -> MediaFacts | None:
+    if not part.media_format:
+        return None
+    return MediaFacts(part.media_format, 640, 427, part.codec, tuple(score.time_ms for score in part.scores))
+
+
 def record_of(surface: str, context: Context, item: tuple[PartResult, ...], verdict: Verdict) -> DecisionRecord:
     return DecisionRecord(
         decision_id="019aa9b0-0000-7000-8000-000000000000",
@@ -29,7 +35,7 @@ def record_of(surface: str, context: Context, item: tuple[PartResult, ...], verd
         lane="STANDARD",
         caller="default",
         context=context,
-        parts=tuple(PartRecord(part, "00" * 32, 17, "th", MediaFacts("jpeg", 640, 427)) for part in item),
+        parts=tuple(PartRecord(part, "00" * 32, 17, "th", media_of(part)) for part in item),
         verdict=verdict,
         models=(ModelRef("first", "1", "ab" * 32),),
         preprocessing_digest="cd" * 32,

@@ -63,7 +63,7 @@ def plain(image: Image.Image) -> bytes:
 
 def assert_renders(data: bytes, view: _core.ImageView, expected: Image.Image) -> None:
     assert expected.size == (view.out_width, view.out_height)
-    assert _core.render_view(data, view) == expected.tobytes(), repr(view)
+    assert _core.render_views(data, [view])[0] == expected.tobytes(), repr(view)
 
 
 @parity
@@ -189,3 +189,150 @@ def test_png_pixels_equal_pillows(size: tuple[int, int], seed: int, mode: str, o
     mask = upright.getchannel("A") if mode in ("LA", "RGBA") else None
     expected.paste(upright.convert("RGB"), mask=mask)
     assert_renders(data, _core.ImageView(*expected.size), expected)
+
+
+def oriented(image: Image.Image, orientation: int, **options: Any) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(image, exif=exif, **options)
+
+
+def fitted(image: Image.Image, to: tuple[int, int], mode: str, name: str) -> Image.Image:
+    """What a view of ``mode`` shows of an upright picture, padded with (1, 2, 3)."""
+    match mode:
+        case "stretch":
+            return image.resize(to, FILTERS[name])
+        case "contain":
+            return ImageOps.pad(image, to, FILTERS[name], color=(1, 2, 3))
+    whole = ImageOps.cover(image, to, FILTERS[name])
+    left, top = (whole.width - to[0]) // 2, (whole.height - to[1]) // 2
+    return whole.crop((left, top, left + to[0], top + to[1]))
+
+
+modes = st.sampled_from(["stretch", "contain", "cover"])
+orientations = st.integers(1, 8)
+
+
+@parity
+@example(size=(96, 86), to=(235, 2), name="bicubic", mode="stretch", orientation=6, seed=0, crop=1.0)
+@example(size=(86, 96), to=(2, 235), name="bicubic", mode="stretch", orientation=7, seed=0, crop=1.0)
+@example(size=(300, 300), to=(300, 10), name="lanczos", mode="stretch", orientation=8, seed=1, crop=0.5)
+@example(size=(300, 300), to=(300, 300), name="lanczos", mode="stretch", orientation=2, seed=1, crop=0.3)
+@given(
+    size=sizes, to=view_sizes, name=filters, mode=modes, orientation=orientations, seed=seeds, crop=st.floats(0.1, 1)
+)
+def test_a_turned_picture_equals_exif_transpose_then_the_view(
+    size: tuple[int, int],
+    to: tuple[int, int],
+    name: str,
+    mode: str,
+    orientation: int,
+    seed: int,
+    crop: float,
+) -> None:
+    data = oriented(picture(size, seed), orientation, format="PNG", compress_level=1)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    crop_width, crop_height = (max(1, round(side * crop)) for side in to)
+    left, top = (to[0] - crop_width) // 2, (to[1] - crop_height) // 2
+    expected = fitted(upright, to, mode, name).crop((left, top, left + crop_width, top + crop_height))
+    view = _core.ImageView(
+        *to, mode=mode, filter=name, crop_width=crop_width, crop_height=crop_height, pad_color=(1, 2, 3)
+    )
+    assert_renders(data, view, expected)
+
+
+@parity
+@given(size=sizes, to=view_sizes, name=filters, orientation=orientations, seed=seeds)
+def test_a_view_that_ignores_orientation_sees_the_picture_as_stored(
+    size: tuple[int, int], to: tuple[int, int], name: str, orientation: int, seed: int
+) -> None:
+    image = picture(size, seed)
+    data = oriented(image, orientation, format="PNG", compress_level=1)
+    view = _core.ImageView(*to, filter=name, ignore_orientation=True)
+    assert_renders(data, view, image.resize(to, FILTERS[name]))
+
+
+@parity
+@example(
+    size=(640, 427),
+    seed=2,
+    mode="RGB",
+    subsampling="4:2:0",
+    progressive=True,
+    orientation=6,
+    decode_min=50,
+    to=(40, 40),
+    fit="cover",
+    name="lanczos",
+)
+@given(
+    size=sizes,
+    seed=seeds,
+    mode=st.sampled_from(["RGB", "L", "CMYK"]),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    progressive=st.booleans(),
+    orientation=orientations,
+    decode_min=st.integers(1, 300),
+    to=view_sizes,
+    fit=modes,
+    name=filters,
+)
+def test_fast_views_equal_draft_then_resize(
+    size: tuple[int, int],
+    seed: int,
+    mode: str,
+    subsampling: str,
+    progressive: bool,
+    orientation: int,
+    decode_min: int,
+    to: tuple[int, int],
+    fit: str,
+    name: str,
+) -> None:
+    options = {"subsampling": subsampling} if mode == "RGB" else {}
+    data = oriented(picture(size, seed).convert(mode), orientation, format="JPEG", progressive=progressive, **options)
+    draft = Image.open(io.BytesIO(data))
+    draft.draft(None, (decode_min, decode_min))
+    expected = fitted(ImageOps.exif_transpose(draft).convert("RGB"), to, fit, name)
+    view = _core.ImageView(*to, mode=fit, filter=name, pad_color=(1, 2, 3))
+    assert expected.size == to
+    assert _core.render_views(data, [view], decode_min=decode_min)[0] == expected.tobytes()
+
+
+@parity
+@given(size=sizes, seed=seeds, orientation=orientations, tos=st.lists(view_sizes, min_size=2, max_size=4), fit=modes)
+def test_several_views_of_one_decode_equal_each_alone(
+    size: tuple[int, int], seed: int, orientation: int, tos: list[tuple[int, int]], fit: str
+) -> None:
+    data = oriented(picture(size, seed), orientation, format="JPEG", quality=80)
+    views = [_core.ImageView(*to, mode=fit) for to in [*tos, tos[0]]]
+    together = _core.render_views(data, views)
+    assert together == [_core.render_views(data, [view])[0] for view in views]
+
+
+@parity
+@given(
+    size=st.tuples(st.integers(1, 120), st.integers(1, 120)),
+    to=view_sizes,
+    seed=seeds,
+    kind=st.sampled_from(["PNG", "WEBP"]),
+    background=st.tuples(*[st.integers(0, 255)] * 3),
+    name=filters,
+)
+def test_alpha_is_composited_on_the_views_background(
+    size: tuple[int, int],
+    to: tuple[int, int],
+    seed: int,
+    kind: str,
+    background: tuple[int, int, int],
+    name: str,
+) -> None:
+    image = picture(size, seed)
+    image.putalpha(picture(size, seed + 1).getchannel("G"))
+    data = encoded(image, format=kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    decoded = Image.open(io.BytesIO(data)).convert("RGBA")
+    opaque = Image.new("RGB", size, background)
+    opaque.paste(decoded.convert("RGB"), mask=decoded.getchannel("A"))
+    assert_renders(data, _core.ImageView(*to, filter=name, background=background), opaque.resize(to, FILTERS[name]))
+    ignoring = _core.ImageView(*to, filter=name, background=background, ignore_alpha=True)
+    assert_renders(data, ignoring, decoded.convert("RGB").resize(to, FILTERS[name]))

@@ -108,7 +108,7 @@ def test_refusals_are_floodgate_errors(scheduler: _core.Scheduler) -> None:
     with pytest.raises(errors.InvalidContent):
         scheduler.submit(1, ["image@test"], b"", modality="image")
     with pytest.raises(errors.UnsupportedContent):
-        scheduler.submit(1, ["image@test"], b"GIF89a" + bytes(40), modality="image")
+        scheduler.submit(1, ["image@test"], b"%PDF-1.7" + bytes(40), modality="image")
     with pytest.raises(errors.InvalidRequest, match="no ensemble nobody"):
         scheduler.submit(1, ["nobody"], picture((0, 0, 0)), modality="image")
     with pytest.raises(errors.InvalidRequest, match="modality"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +54,7 @@ def as_pillow_shows_it(data: bytes) -> Image.Image:
 
 
 def rendered(data: bytes, view: _core.ImageView) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    pixels = np.frombuffer(_core.render_view(data, view), dtype=np.uint8)
+    pixels = np.frombuffer(_core.render_views(data, [view])[0], dtype=np.uint8)
     return pixels.reshape(view.out_height, view.out_width, 3)
 
 
@@ -180,10 +183,10 @@ def test_a_truncated_jpeg_is_refused_wherever_pillow_refuses_it(options: dict[st
             expected = None
         if expected is None:
             with pytest.raises(InvalidContent):
-                _core.render_view(data[:size], view)
+                _core.render_views(data[:size], [view])[0]
         else:
             assert expected == whole
-            assert _core.render_view(data[:size], view) == whole
+            assert _core.render_views(data[:size], [view])[0] == whole
 
 
 # --------------------------------------------------------------------------- probe
@@ -207,18 +210,18 @@ def test_more_pixels_cost_more() -> None:
 def test_refusals_are_typed_and_readable() -> None:
     with pytest.raises(InvalidContent, match="the data is empty"):
         _core.probe(b"")
-    with pytest.raises(UnsupportedContent, match="GIF pictures are not supported"):
-        _core.probe(encoded(photo(4, 4), format="GIF"))
+    with pytest.raises(UnsupportedContent, match="JPEG XL pictures are not supported"):
+        _core.probe(b"\xff\x0a" + bytes(60))
     with pytest.raises(UnsupportedContent, match="TIFF pictures"):
-        _core.render_view(encoded(photo(4, 4), format="TIFF"), _core.ImageView(4, 4))
-    with pytest.raises(UnsupportedContent, match="BMP pictures"):
-        _core.probe(encoded(photo(4, 4), format="BMP"))
-    with pytest.raises(UnsupportedContent, match="AVIF pictures"):
-        _core.probe(encoded(photo(16, 16), format="AVIF"))
+        _core.render_views(encoded(photo(4, 4), format="TIFF"), [_core.ImageView(4, 4)])
+    with pytest.raises(InvalidContent, match="GIF data is truncated"):
+        _core.probe(encoded(photo(4, 4), format="GIF")[:20])
     with pytest.raises(ContentTooLarge, match=r"61 px; the limit \(max_side_px\) is 60"):
         _core.probe(encoded(photo(61, 45), format="PNG"), _core.MediaLimits(max_side_px=60))
     with pytest.raises(ContentTooLarge, match="max_pixels"):
-        _core.render_view(encoded(photo(61, 45), format="PNG"), _core.ImageView(4, 4), _core.MediaLimits(max_pixels=60))
+        _core.render_views(
+            encoded(photo(61, 45), format="PNG"), [_core.ImageView(4, 4)], _core.MediaLimits(max_pixels=60)
+        )
 
 
 def test_only_bytes_are_taken() -> None:
@@ -271,11 +274,64 @@ def test_layout_and_colour_order_move_samples_only() -> None:
     data = encoded(photo(61, 45), format="PNG")
     rgb = rendered(data, _core.ImageView(20, 10))
     np.testing.assert_array_equal(rendered(data, _core.ImageView(20, 10, color="bgr")), rgb[:, :, ::-1])
-    planar = _core.render_view(data, _core.ImageView(20, 10, color="bgr", layout="nchw"))
+    planar = _core.render_views(data, [_core.ImageView(20, 10, color="bgr", layout="nchw")])[0]
     assert planar == rgb[:, :, ::-1].transpose(2, 0, 1).tobytes()
 
 
+def test_decode_min_chooses_the_scale_that_draft_chooses() -> None:
+    image = photo(123, 77)
+    for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
+        data = encoded(image, format="JPEG", quality=80, subsampling=subsampling)
+        for decode_min in range(1, 130):
+            draft = Image.open(io.BytesIO(data))
+            draft.draft("RGB", (decode_min, decode_min))
+            width, height, pixels = _core.decode_picture(data, decode_min=decode_min)
+            assert (width, height) == draft.size
+            assert pixels == draft.tobytes()
+
+
+def test_limits_on_a_jpegs_scans_and_coefficients_name_themselves() -> None:
+    data = encoded(photo(640, 480), format="JPEG", progressive=True)
+    view = [_core.ImageView(8, 8)]
+    with pytest.raises(ContentTooLarge, match="more than 3 scans"):
+        _core.render_views(data, view, _core.MediaLimits(max_scans=3))
+    with pytest.raises(ContentTooLarge, match=r"coefficients; the limit \(max_coefficient_bytes\) is 0 MiB"):
+        _core.render_views(data, view, _core.MediaLimits(max_coefficient_bytes=1000))
+    plain = encoded(photo(640, 480), format="JPEG")
+    assert _core.render_views(plain, view, _core.MediaLimits(max_scans=1, max_coefficient_bytes=0))
+
+
+PEAK = """
+import sys
+from floodgate import _core
+
+def peak_kib() -> int:
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+data = open(sys.argv[1], "rb").read()
+view = _core.ImageView(224, 224)
+_core.render_views(open(sys.argv[2], "rb").read(), [view])  # code and libraries come in
+idle = peak_kib()
+_core.render_views(data, [view], decode_min=int(sys.argv[3]))
+print(peak_kib() - idle)
+"""
+
+
+@pytest.mark.parametrize("decode_min", [256, 0])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_picture_of_100_megapixels_is_never_held(tmp_path: Path, decode_min: int, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    large, small = tmp_path / "large.jpg", tmp_path / "small.jpg"
+    large.write_bytes(encoded(Image.new("RGB", (10_000, 10_000), (90, 120, 200)), format="JPEG", exif=exif))
+    small.write_bytes(encoded(photo(61, 45), format="JPEG"))
+    command = [sys.executable, "-c", PEAK, str(large), str(small), str(decode_min)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 64 * 1024  # KiB; the picture has 300 MB
+
+
 def test_codec_versions_are_known() -> None:
+    assert {"h264", "hevc", "vp8", "vp9", "av1"} <= set(_core.video_codecs())
     versions = _core.codecs()
-    assert set(versions) == {"libjpeg-turbo", "libspng", "libwebp"}
-    assert all(version.count(".") == 2 for version in versions.values())
+    assert set(versions) >= {"libjpeg-turbo", "libspng", "libwebp", "giflib", "libavif", "libheif", "libavcodec"}
+    assert all(version[0].isdigit() and "." in version for version in versions.values())

@@ -1,10 +1,9 @@
 // The arena: one fixed piece of shared memory in which encoded bytes wait for their decode.
 //
 // Blocks are named by offset, never by pointer, so that a job can be handed to another process. An ArenaLease
-// owns one block and gives it back when it is destroyed. Allocation is best fit over 64-byte units with
-// coalescing of neighbours. Thread rule: every member may be called from any thread at once; a block's bytes
-// belong to its lease. REQUIRES: the arena outlives its leases. Refused: an empty block; one with no room
-// (kOverloaded).
+// owns one block, gives it back when it is destroyed, and keeps the arena until then. Allocation is best fit
+// over 64-byte units with coalescing of neighbours. Thread rule: every member may be called from any thread
+// at once; a block's bytes belong to its lease. Refused: an empty block; one with no room (kOverloaded).
 #pragma once
 
 #include <cstddef>
@@ -49,19 +48,24 @@ class ArenaLease {
   void reset();
   [[nodiscard]] bool held() const { return arena_ != nullptr; }
   [[nodiscard]] const ArenaBlock& block() const { return block_; }
+  // REQUIRES: held().
+  [[nodiscard]] std::span<std::uint8_t> bytes() const;
 
  private:
   friend class Arena;
-  ArenaLease(Arena* arena, ArenaBlock block) : arena_(arena), block_(block) {}
+  ArenaLease(std::shared_ptr<Arena> arena, ArenaBlock block) : arena_(std::move(arena)), block_(block) {}
 
-  Arena* arena_ = nullptr;
+  std::shared_ptr<Arena> arena_;
   ArenaBlock block_;
 };
 
-class Arena {
+class Arena : public std::enable_shared_from_this<Arena> {
  public:
   // `bytes` is rounded up to kArenaAlignment. Errors: kInvalidArgument (0 bytes), kUnavailable (no memory).
-  static Result<std::unique_ptr<Arena>> create(std::size_t bytes);
+  static Result<std::shared_ptr<Arena>> create(std::size_t bytes);
+  // Over memory that somebody else made, from its first byte on; a rest smaller than kArenaAlignment is not
+  // used. REQUIRES: nobody else allocates there.
+  static std::shared_ptr<Arena> over(std::shared_ptr<SharedRegion> region);
 
   // Errors: kInvalidArgument (0 bytes), kOverloaded (no free run is long enough).
   Result<ArenaLease> allocate(std::size_t bytes);
@@ -73,7 +77,9 @@ class Arena {
   [[nodiscard]] std::span<std::uint8_t> all_bytes() const { return region_->bytes(); }
   [[nodiscard]] int fd() const { return region_->fd(); }
 
-  [[nodiscard]] std::size_t capacity_bytes() const { return region_->bytes().size(); }
+  [[nodiscard]] std::size_t capacity_bytes() const {
+    return region_->bytes().size() / kArenaAlignment * kArenaAlignment;
+  }
   [[nodiscard]] std::size_t used_bytes() const;  // alignment included
   [[nodiscard]] std::size_t free_runs() const;   // 1 when nothing is fragmented and something is free
 

@@ -15,7 +15,9 @@
 
 #include "floodgate/clock.h"
 #include "floodgate/job.h"
+#include "floodgate/lane.h"
 #include "floodgate/media.h"
+#include "floodgate/sha256.h"
 #include "floodgate/status.h"
 #include "floodgate/tensor.h"
 #include "floodgate/text.h"
@@ -23,12 +25,13 @@
 
 namespace floodgate {
 
-// Urgency class; values equal the proto's.
-enum class Lane : std::uint8_t { kStandard = 1, kLive = 2, kBulk = 3 };
-inline constexpr std::size_t kLanes = 3;
-constexpr std::size_t lane_index(Lane lane) { return static_cast<std::size_t>(lane) - 1; }
+// Most ensembles that are served at once: one bit each.
+inline constexpr std::size_t kMaxEnsembles = 32;
 
 using View = std::variant<ImageView, TextView>;
+
+// The digest of more would hold whoever makes it up for too long.
+inline constexpr std::uint64_t kMostDigestedBytes = 1 << 20;
 
 struct TensorConfig {
   std::string name;
@@ -52,17 +55,13 @@ struct EnsembleConfig {
   std::uint32_t max_batch = 8;
   std::uint32_t buffers =
       4;  // at least credit + 1, so that a batch can be closed while a row is still decoding
-  std::uint32_t credit = 2;  // most batches in flight at once
+  std::uint32_t credit = 2;   // most batches in flight at once
+  std::string device;         // what it runs on; ensembles that name the same one share its time
+  bool shares_cores = false;  // with the decode workers
 };
 
 // kInvalidArgument, naming the ensemble and the member, when the configuration cannot be served.
 Status validate(const EnsembleConfig& config);
-
-// Which presentation times of a video become rows. A photo or a text has its own rows and ignores it.
-struct SamplingPlan {
-  std::uint32_t max_frames = 1;
-  std::uint32_t interval_ms = 0;
-};
 
 // A closed batch. Its rows may be read until it is completed, failed or its region's server is gone.
 struct Batch {
@@ -109,27 +108,39 @@ struct DoneRow {
 };
 
 // Microseconds. queue: submit to the first decode; decode: all of the ticket's decodes; batch: ready to sent,
-// and infer: sent to answered, both of the slowest row.
+// and infer: sent to answered, both of the slowest row. ended_ns: when the answer was ready (monotonic
+// clock).
 struct Timings {
   std::int64_t queue_us = 0;
   std::int64_t decode_us = 0;
   std::int64_t batch_us = 0;
   std::int64_t infer_us = 0;
+  Nanos ended_ns = 0;
 };
 
 // The one answer to a ticket. Code kOk: every row of every ensemble was answered, though heads may be
 // missing. kDeadlineExceeded: rows hold what was there at the deadline. kCancelled, content errors: no rows.
 // kUnavailable, kInternal, kOverloaded: no batch of the ticket succeeded, with the reason of the last.
+// A digest is to be had of whatever has at most kMostDigestedBytes and was not cancelled.
 struct Done {
   std::uint64_t ticket = 0;
   Code code = Code::kOk;
   std::string message;
-  std::optional<MediaInfo> info;  // pictures
+  std::optional<MediaInfo> info;  // pictures and videos
+  SequenceFacts sequence;         // of an animated picture or a video, once it was opened; else all zero
   std::vector<DoneRow> rows;
   Timings timings;
-  std::uint32_t frames_sampled = 0;  // rows that reached a batch buffer
-  std::uint32_t frames_dropped = 0;  // rows that did not
-  std::uint64_t copied_bytes = 0;    // encoded bytes copied into the arena
+  std::uint32_t frames_sampled = 0;        // rows that reached a batch buffer
+  std::uint32_t frames_dropped = 0;        // frames left out as near copies of the one before
+  std::uint32_t frames_missed = 0;         // planned rows that were not decoded in time
+  std::uint64_t copied_bytes = 0;          // encoded bytes copied into the arena
+  std::optional<Sha256> digest;            // of the encoded bytes
+  std::shared_ptr<ArenaLease> undigested;  // they themselves, where nobody has made it: see digest_of()
+  Nanos retry_after_ns = 0;                // kOverloaded, refused by another process's scheduler; see Status
 };
+
+// The digest, made now where nobody has; the bytes are let go of. Not by poll_done(): hundreds may have
+// expired at once, and most of them have no record that needs it.
+const std::optional<Sha256>& digest_of(Done& done);
 
 }  // namespace floodgate

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "floodgate/device.h"
 #include "floodgate/shared_region.h"
 #include "floodgate/status.h"
 #include "floodgate/tensor.h"
@@ -41,6 +42,7 @@ struct PoolOptions {
   std::vector<TensorLayout> tensors;
   std::uint32_t max_rows = 1;
   std::uint32_t buffers = 2;
+  std::shared_ptr<Device> device;  // that regions are mirrored on; empty: none
 };
 
 class BufferPool {
@@ -74,19 +76,21 @@ class BufferPool {
   [[nodiscard]] std::span<std::uint8_t> row(std::uint32_t buffer, std::size_t tensor,
                                             std::uint32_t row) const;
 
-  // All bytes of the region that the buffer lies in.
-  [[nodiscard]] std::span<std::uint8_t> region(std::uint32_t buffer) const {
-    return buffers_[buffer].region->bytes();
+  // The region that the buffer lies in.
+  [[nodiscard]] const std::shared_ptr<SharedRegion>& region(std::uint32_t buffer) const {
+    return buffers_[buffer].region;
   }
 
   // Row rows[i] of buffer `from` becomes row i of buffer `to`, whose bucketed rows become `row_length` bytes,
   // zero beyond what was written. Thread rule: may be called without the scheduler's lock. REQUIRES: both
   // buffers belong to the caller; when from == to, rows are either ascending, or row_length == 0 and every
-  // rows[i] is i or >= rows.size().
+  // rows[i] is i or >= rows.size(). Rows that moved are copied to the device as well, where the region has
+  // one.
   void gather(std::uint32_t from, std::span<const std::uint32_t> rows, std::uint32_t to,
               std::int64_t row_length) const;
 
-  // What the server is told about the first `rows` rows. `row_length` as in gather().
+  // What the server is told about the first `rows` rows: where they lie on the device, as long as that holds
+  // them, else on the host. `row_length` as in gather().
   [[nodiscard]] std::vector<TensorRef> tensor_refs(std::uint32_t buffer, std::uint32_t rows,
                                                    std::int64_t row_length) const;
 

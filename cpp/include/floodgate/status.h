@@ -37,16 +37,19 @@ std::string_view code_name(Code code);
 class [[nodiscard]] Status {
  public:
   Status() = default;  // OK
-  // REQUIRES: code != kOk.
-  Status(Code code, std::string message) : code_(code), message_(std::move(message)) {}
+  // REQUIRES: code != kOk. `retry_after_ns`: kOverloaded: when another try may fare better; 0: not known.
+  Status(Code code, std::string message, std::int64_t retry_after_ns = 0)
+      : code_(code), message_(std::move(message)), retry_after_ns_(retry_after_ns) {}
 
   [[nodiscard]] bool ok() const { return code_ == Code::kOk; }
   [[nodiscard]] Code code() const { return code_; }
   [[nodiscard]] const std::string& message() const { return message_; }
+  [[nodiscard]] std::int64_t retry_after_ns() const { return retry_after_ns_; }
 
  private:
   Code code_ = Code::kOk;
   std::string message_;
+  std::int64_t retry_after_ns_ = 0;
 };
 
 template <typename T>

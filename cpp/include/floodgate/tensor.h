@@ -36,6 +36,7 @@ struct TensorRef {
   std::string region;               // POSIX shared-memory key ("/floodgate-…"), mappable by both sides
   MemoryKind kind = MemoryKind::kSystemShm;
   std::int32_t device = 0;        // CUDA ordinal when kind is kCudaShm
+  std::string handle;             // 64 bytes of a cudaIpcMemHandle_t when kind is kCudaShm
   std::int64_t region_bytes = 0;  // size of the whole region
   std::int64_t offset = 0;        // of the tensor's first byte in the region
   std::int64_t bytes = 0;         // product(shape) * dtype_bytes(dtype)

@@ -8,11 +8,13 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
-#include "floodgate/media.h"
+#include "floodgate/decode.h"
 #include "floodgate/status.h"
 
 namespace floodgate {
@@ -40,6 +42,9 @@ struct ImageView {
   std::array<std::uint8_t, 3> pad_color = {0, 0, 0};  // R, G, B
   ColorOrder color = ColorOrder::kRgb;
   Layout layout = Layout::kNhwc;
+  std::array<std::uint8_t, 3> background = {255, 255, 255};  // R, G, B that alpha is composited on
+  bool ignore_alpha = false;                                 // the colours under the alpha, as stored
+  bool ignore_orientation = false;                           // the picture as stored, not turned upright
 
   bool operator==(const ImageView&) const = default;
   [[nodiscard]] std::int32_t out_width() const { return crop_width > 0 ? crop_width : width; }
@@ -51,7 +56,48 @@ struct ImageView {
 // kInvalidArgument, naming the member, when the view cannot be rendered.
 Status validate(const ImageView& view);
 
-// Renders `picture` into `out`. REQUIRES: validate(view).ok(), out.size() == view.row_bytes().
+// One view to render and where to.
+struct RenderTarget {
+  const ImageView* view = nullptr;
+  std::span<std::uint8_t> row;  // view->row_bytes() bytes
+};
+
+// Renders every target from one stream of rows: turning, compositing and resizing happen as rows come, and a
+// view asked for twice is rendered once. Holds only the rows that the resize still needs. May be used for one
+// picture after another, with the same targets; begin() starts anew. REQUIRES: the targets outlive it.
+class ViewRenderer final : public RowSink {
+ public:
+  explicit ViewRenderer(std::span<const RenderTarget> targets);
+  ~ViewRenderer() override;
+  ViewRenderer(const ViewRenderer&) = delete;
+  ViewRenderer& operator=(const ViewRenderer&) = delete;
+
+  // Errors: kInvalidArgument (a view that cannot be, a row of another size), kTooLarge (a side beyond 2^18
+  // px), kOverloaded (no memory).
+  Status begin(const FrameShape& shape) override;
+  void rows(std::uint32_t y, std::uint32_t count, const std::uint8_t* pixels, std::size_t stride) override;
+  // Whether every row of the picture has come.
+  [[nodiscard]] bool complete() const;
+
+ private:
+  class Stage;
+  // A target that gets what another one got.
+  struct Copy {
+    std::size_t from;
+    std::size_t to;
+  };
+
+  Status prepare();
+
+  std::vector<RenderTarget> targets_;
+  FrameShape shape_;
+  bool ready_ = false;  // stages_ and copies_ are those of shape_
+  std::vector<std::unique_ptr<Stage>> stages_;
+  std::vector<Copy> copies_;
+  std::uint32_t next_ = 0;  // row of the picture
+};
+
+// Renders an upright, opaque picture. REQUIRES: validate(view).ok(), out.size() == view.row_bytes().
 Status render_view(const Picture& picture, const ImageView& view, std::span<std::uint8_t> out);
 
 // A batch of text rows is uint8[n, L] plus int32[n, 1] byte lengths. L is the smallest of `buckets`

@@ -71,15 +71,19 @@ void Scheduler::Core::score_locked(const BatchRow& row, RowScores scores) {
   close_cell_locked(row.ticket);
 }
 
-void Scheduler::Core::miss_locked(const std::shared_ptr<Ticket>& ticket, Cell& cell, const Ensemble& ensemble,
-                                  const std::string& reason) {
-  cell.scores = all_missing(ensemble.config, reason);
-  cell.state = CellState::kAnswered;
-  close_cell_locked(ticket);
+void Scheduler::Core::miss_locked(const BatchRow& row, const Ensemble& ensemble, const std::string& reason) {
+  row.cell().scores = all_missing(ensemble.config, reason);
+  row.cell().state = CellState::kAnswered;
+  close_cell_locked(row.ticket);
 }
 
 void Scheduler::Core::close_cell_locked(const std::shared_ptr<Ticket>& ticket) {
   if (--ticket->open_cells > 0) return;
+  finish_locked(ticket);
+}
+
+// Every cell is answered.
+void Scheduler::Core::finish_locked(const std::shared_ptr<Ticket>& ticket) {
   const bool failed = !ticket->scored && ticket->batch_code != Code::kOk;
   answer_locked(ticket, failed ? ticket->batch_code : Code::kOk, failed ? ticket->batch_message : "");
 }
@@ -89,10 +93,16 @@ void Scheduler::Core::answer_locked(const std::shared_ptr<Ticket>& ticket, Code 
   count_withdrawal(*ticket, code, counters_);
   ticket->done = true;
   if (ticket->queued) queue_.erase(*ticket);
+  settle_all_locked(*ticket);
+  if ((code == Code::kOk || code == Code::kDeadlineExceeded) && !ticket->is_sequence()) {
+    const bool standing = std::ranges::any_of(ticket->ensembles, [](const Ensemble* ensemble) {
+      return ensemble->pool->count(BufferState::kQuarantined) > 0;
+    });
+    lane_guards_.observe(ticket->lane, code != Code::kOk, standing);
+  }
   deadlines_.erase(ticket->urgency());
   tickets_.erase(ticket->id);
   --ticket->generation->open_tickets;
-  if (ticket->decoding == 0) ticket->encoded.reset();
 
   Done done;
   done.ticket = ticket->id;
@@ -100,9 +110,17 @@ void Scheduler::Core::answer_locked(const std::shared_ptr<Ticket>& ticket, Code 
   done.message = std::move(message);
   done.copied_bytes = ticket->copied_bytes;
   if (ticket->modality == Modality::kImage) done.info = ticket->info;
-  const Nanos queued_until = ticket->first_decode_ns != 0 ? ticket->first_decode_ns : monotonic_now();
+  done.digest = ticket->digest();
+  // Nobody has come to decode it.
+  if (!done.digest && code != Code::kCancelled && ticket->encoded.size <= kMostDigestedBytes) {
+    done.undigested = ticket->lease;
+  }
+  done.sequence = ticket->sequence;
+  done.frames_dropped = ticket->frames_similar;
+  const Nanos now = monotonic_now();
+  const Nanos queued_until = ticket->first_decode_ns != 0 ? ticket->first_decode_ns : now;
   done.timings = {(queued_until - ticket->submitted_ns) / kMicrosecond, ticket->decode_ns / kMicrosecond,
-                  ticket->batch_ns / kMicrosecond, ticket->infer_ns / kMicrosecond};
+                  ticket->batch_ns / kMicrosecond, ticket->infer_ns / kMicrosecond, now};
   const bool with_rows = code != Code::kCancelled && code != Code::kInvalidContent &&
                          code != Code::kUnsupported && code != Code::kTooLarge;
   for (TicketRow& row : ticket->rows) {
@@ -119,19 +137,42 @@ void Scheduler::Core::answer_locked(const std::shared_ptr<Ticket>& ticket, Code 
                                     ? std::move(cell.scores)
                                     : all_missing(ticket->ensembles[i]->config, missing_reason(code)));
     }
-    ++(sampled ? done.frames_sampled : done.frames_dropped);
+    if (sampled) {
+      ++done.frames_sampled;
+    } else if (done.frames_missed++ > 0 && ticket->is_sequence()) {
+      continue;  // one missed frame stands for all: their times are not known
+    }
     if (with_rows) done.rows.push_back(std::move(answered));
   }
-  done_.push_back(std::move(done));
   ++counters_.done;
   if (ticket->generation->retired || draining_) wake_dispatcher_locked();
-  signal_locked();
+  if (ticket->submitter != nullptr) {
+    ticket->submitter->answered(std::move(done));
+  } else {
+    done_.push_back(std::move(done));
+    signal_locked();
+  }
+  // After the answer: with its bytes at hand whoever submitted it can still make the digest.
+  if (ticket->decoding == 0) release_encoded_locked(*ticket);
+}
+
+void Scheduler::Core::release_encoded_locked(Ticket& ticket) {
+  if (ticket.encoded.size == 0) return;
+  ticket.lease.reset();
+  if (ticket.foreign) {
+    foreign_bytes_ -= ticket.encoded.size;
+    ticket.submitter->released(ticket.id, ticket.done, ticket.digest());
+  }
+  ticket.encoded = {};
 }
 
 std::vector<Done> Scheduler::Core::poll_done() {
-  const std::lock_guard lock(mu_);
-  std::vector<Done> polled = std::exchange(done_, {});
-  signal_locked();
+  std::vector<Done> polled;
+  {
+    const std::lock_guard lock(mu_);
+    polled = std::exchange(done_, {});
+    signal_locked();
+  }
   return polled;
 }
 

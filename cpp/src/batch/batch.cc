@@ -71,6 +71,14 @@ Status validate(const EnsembleConfig& config) {
   return {};
 }
 
+const std::optional<Sha256>& digest_of(Done& done) {
+  if (done.undigested != nullptr) {
+    done.digest = sha256(done.undigested->bytes());
+    done.undigested.reset();
+  }
+  return done.digest;
+}
+
 std::optional<std::span<const float>> RowScores::output(std::size_t index) const {
   const auto& outputs = config->outputs;
   if (index >= outputs.size()) return std::nullopt;

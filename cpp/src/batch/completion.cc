@@ -85,7 +85,10 @@ std::vector<Batch> Scheduler::Core::take_batches() {
     batch.rows = static_cast<std::uint32_t>(record.rows.size());
     batch.tensors = ensemble.pool->tensor_refs(record.buffer, batch.rows, record.row_length);
     for (const BatchRow& row : record.rows) {
-      if (row.ticket->done) continue;
+      if (row.ticket->done) {
+        ++counters_.rows_dead_sent;
+        continue;
+      }
       batch.deadline_ns = std::max(batch.deadline_ns, row.ticket->deadline_ns);
       row.ticket->batch_ns = std::max(row.ticket->batch_ns, now - row.cell().ready_ns);
     }
@@ -135,8 +138,7 @@ Status Scheduler::Core::complete(std::uint64_t batch_id, std::span<const OutputV
     record = std::move(batches_.extract(found.value()).mapped());
     Ensemble& ensemble = *record->ensemble;
     forget_open_locked(*record);
-    const Nanos started = std::max(record->started_ns, ensemble.last_answer_ns);
-    ensemble.fit.observe(static_cast<std::uint32_t>(record->rows.size()), now - started);
+    observe_service_locked(*record, now);
     ensemble.last_answer_ns = std::max(ensemble.last_answer_ns, now);
     wake_dispatcher_locked();
   }
@@ -174,7 +176,7 @@ void Scheduler::Core::lose_rows_locked(BatchRecord& record, Code code, const std
     }
     row.ticket->batch_code = code;
     row.ticket->batch_message = message;
-    miss_locked(row.ticket, row.cell(), *record.ensemble, reason);
+    miss_locked(row, *record.ensemble, reason);
   }
   record.rows.clear();
 }
@@ -185,6 +187,7 @@ Status Scheduler::Core::fail_batch(std::uint64_t batch_id, Code code, const std:
   const auto found = find_sent_locked(batch_id);
   if (!found.ok()) return found.status();
   BatchRecord& record = *found.value()->second;
+  if (code == Code::kUnavailable) ++counters_.batches_lost;
   if (record.state == BatchState::kInFlight) {
     forget_open_locked(record);
     lose_rows_locked(record, code, message);
@@ -203,9 +206,10 @@ Status Scheduler::Core::quarantine(std::uint64_t batch_id) {
     return Status(Code::kInvalidArgument, "batch " + std::to_string(batch_id) + " is in quarantine already");
   }
   forget_open_locked(record);
-  lose_rows_locked(record, Code::kDeadlineExceeded, "the inference server did not answer in time");
   record.state = BatchState::kQuarantined;
   (void)record.ensemble->pool->move(record.buffer, BufferState::kQuarantined);
+  // From here on the server counts as standing still, so that these rows teach admission nothing.
+  lose_rows_locked(record, Code::kDeadlineExceeded, "the inference server did not answer in time");
   ++counters_.batches_quarantined;
   wake_dispatcher_locked();
   return {};

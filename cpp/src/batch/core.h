@@ -2,10 +2,12 @@
 //  - scheduler.cc: construction, threads, options, stats
 //  - generation.cc: configure, retirement, region_lost
 //  - submission.cc: submit, cancel
+//  - outlook.cc: what is queued, in time; whether new work fits
 //  - decode_stage.cc: claims and decode workers
 //  - dispatch.cc: expiry, batch rule, closing
 //  - completion.cc: take, complete, fail, quarantine
 //  - answer.cc: the one Done of a ticket
+//  - audit.cc: whether the books balance
 //
 // Members named *_locked need `mu_` held. Nothing slow happens under it: probing, copying, decoding, moving
 // rows and (un)mapping memory are all done without.
@@ -26,6 +28,7 @@
 
 #include "ensemble.h"
 #include "floodgate/arena.h"
+#include "floodgate/arena_space.h"
 #include "floodgate/scheduler.h"
 #include "lane_queue.h"
 #include "ticket.h"
@@ -42,13 +45,16 @@ struct Claim {
   std::shared_ptr<Ticket> ticket;
   std::uint32_t row = 0;
   std::vector<Place> places;
-  std::vector<std::span<std::uint8_t>> regions;  // the rows' memory, one entry a target
+  std::vector<std::shared_ptr<SharedRegion>> regions;  // the rows' memory, one entry an ensemble
+  bool digests = false;                                // nobody has made the digest of the ticket's bytes yet
   DecodeJob job;
 };
 
 class Scheduler::Core {
  public:
-  Core(SchedulerOptions options, std::unique_ptr<Arena> arena, int event_fd);
+  Core(SchedulerOptions options, std::shared_ptr<Arena> arena, int event_fd);
+  // Starts what decodes. Called once, before start().
+  Status make_workers();
   ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
@@ -69,6 +75,8 @@ class Scheduler::Core {
   void drain();
   [[nodiscard]] int fd() const { return event_fd_; }
   [[nodiscard]] Stats stats() const;
+  [[nodiscard]] Status audit() const;
+  [[nodiscard]] const SchedulerOptions& options() const { return options_; }
 
  private:
   static constexpr std::uint32_t kWorkersToReserve = 3;  // from so many on, the first one is LIVE's
@@ -79,21 +87,44 @@ class Scheduler::Core {
   Status refuse(Status status);
   Result<std::shared_ptr<Ticket>> expand(const Submission& submission, Generation& generation) const;
   Status lay_out_text(const Submission& submission, Ticket& ticket) const;
-  Status admit_locked(const Submission& submission, Ticket& ticket);
+  Status admit_locked(const Submission& submission, Ticket& ticket, Nanos now);
+  Result<ArenaLease> copy(std::span<const std::uint8_t> data);
+
+  // outlook.cc
+  [[nodiscard]] double decode_ns_locked(const Ticket& ticket) const;
+  [[nodiscard]] double row_cost_locked(const Ticket& ticket) const;
+  [[nodiscard]] Nanos device_free_locked(const Ensemble& ensemble) const;
+  [[nodiscard]] double committed_ns_locked(const Ensemble& ensemble, Nanos now) const;
+  [[nodiscard]] bool hopeless_locked(const Ticket& ticket, Nanos now) const;
+  [[nodiscard]] Status fits_locked(Ticket& ticket, Nanos now) const;
+  void owe_locked(Ticket& ticket);
+  void settle_decode_locked(Ticket& ticket, std::size_t rows);
+  void owe_row_locked(Ticket& ticket, std::size_t index);
+  void settle_row_locked(Ticket& ticket, std::size_t index);
+  void settle_all_locked(Ticket& ticket);
+  void observe_service_locked(const BatchRecord& record, Nanos now);
 
   // scheduler.cc
+  // What jobs name their input by: all arenas, side by side.
+  [[nodiscard]] std::span<const std::uint8_t> readable() const;
   [[nodiscard]] bool reserves_first_worker() const { return options_.decode_workers >= kWorkersToReserve; }
 
   // decode_stage.cc
   void work(std::uint32_t worker, bool live_only);
-  bool claim_locked(bool live_only, Nanos now, Claim& claim);
+  Nanos make_digest(Ticket& ticket) const;
+  bool claim_locked(std::uint32_t worker, bool live_only, Nanos now, Claim& claim);
+  [[nodiscard]] bool may_take_locked(const Ticket& ticket, std::uint32_t worker, Nanos now) const;
+  void bind_locked(const std::shared_ptr<Ticket>& ticket, std::uint32_t worker);
   void add_target_locked(Claim& claim, const Ensemble& ensemble, std::uint32_t slot) const;
   void finish_claim_locked(Claim& claim, const DecodeResult& result, Nanos now);
+  void keep_rows_locked(Claim& claim, Nanos now);
+  void shorten_sequence_locked(const std::shared_ptr<Ticket>& ticket, std::size_t rows);
   void clear_slot_locked(Ensemble& ensemble, std::uint32_t slot);
 
   // dispatch.cc
   void dispatch();
   void expire_locked(Nanos now);
+  void drop_rows_locked(Ensemble& ensemble, std::uint32_t rows);
   Nanos step(Ensemble& ensemble, Nanos now, Lock& lock);
   void close_batch(Ensemble& ensemble, const Decision& decision, Nanos now, Lock& lock);
   [[nodiscard]] Nanos next_ready_locked(const Ensemble& ensemble, Nanos now) const;
@@ -110,17 +141,19 @@ class Scheduler::Core {
 
   // answer.cc
   void score_locked(const BatchRow& row, RowScores scores);
-  void miss_locked(const std::shared_ptr<Ticket>& ticket, Cell& cell, const Ensemble& ensemble,
-                   const std::string& reason);
+  void miss_locked(const BatchRow& row, const Ensemble& ensemble, const std::string& reason);
   void close_cell_locked(const std::shared_ptr<Ticket>& ticket);
+  void finish_locked(const std::shared_ptr<Ticket>& ticket);
   void answer_locked(const std::shared_ptr<Ticket>& ticket, Code code, std::string message);
+  void release_encoded_locked(Ticket& ticket);
   void signal_locked();
   void wake_dispatcher_locked();
 
   // Constant after construction.
   const SchedulerOptions options_;
   const int event_fd_;
-  const std::unique_ptr<Arena> arena_;  // has its own lock
+  const std::shared_ptr<Arena> arena_;  // has its own lock
+  std::unique_ptr<ArenaSpace> arenas_;  // with the foreign ones, where there are any
 
   mutable std::mutex mu_;
   std::condition_variable work_cv_;      // a worker may find a ticket with room
@@ -135,17 +168,29 @@ class Scheduler::Core {
   std::uint64_t next_serial_ = 1;
   std::uint64_t next_batch_ = 1;
   std::uint64_t admitting_rows_ = 0;  // of tickets being copied
+  std::uint64_t foreign_bytes_ = 0;   // held in foreign arenas
   double decode_ratio_ = 1.0;         // measured decode time over the probe's estimate, smoothed
   std::vector<std::unique_ptr<Generation>> generations_;  // oldest first; the last one takes tickets
-  std::unordered_map<std::uint64_t, std::shared_ptr<Ticket>>
-      tickets_;  // open, by the caller's id; null: admitting
+  std::unordered_map<std::uint64_t, std::shared_ptr<Ticket>> tickets_;  // open, by the caller's id
   std::map<Ticket::Urgency, std::shared_ptr<Ticket>> deadlines_;
   LaneQueue queue_;
+  Backlog decode_backlog_;  // ns of one worker
+  LaneUsage decode_usage_;
+  std::map<std::string, LaneUsage> device_usage_;  // by device; only ever grows
+  LaneGuards lane_guards_;
   Batches batches_;                    // closed, in flight, quarantined
   std::deque<std::uint64_t> to_take_;  // closed
   std::vector<Done> done_;
-  std::vector<Nanos> worker_free_ns_;  // when each worker should be done; 0: idle
+  struct WorkerState {
+    Nanos busy_since_ns = 0;                      // 0: idle
+    Nanos free_ns = 0;                            // when it should be done; 0: idle
+    std::deque<std::weak_ptr<Ticket>> sequences;  // that it keeps open, the last used one first
+  };
+  std::vector<WorkerState> worker_states_;
   Counters counters_;
+
+  std::unique_ptr<DecodeWorkers> decode_workers_;
+  std::vector<std::unique_ptr<DecodeWorker>> workers_;  // each its thread's own
 
   // Started last, joined first.
   std::vector<std::thread> threads_;

@@ -51,6 +51,7 @@ void Scheduler::Core::dispatch() {
       lock.unlock();
       finished.clear();
       lock.lock();
+      work_cv_.notify_all();  // idle workers let go of its memory too
     }
     const auto changed = [this] { return dirty_ || stopping_; };
     if (wake == kNever) {
@@ -79,12 +80,12 @@ Nanos Scheduler::Core::next_ready_locked(const Ensemble& ensemble, Nanos now) co
   // A worker that is overdue promises nothing, and the first one may not be meant for this lane.
   Nanos worker = kNever;
   for (std::size_t i = reserves_first_worker() && queued->lane != Lane::kLive ? 1 : 0;
-       i < worker_free_ns_.size(); ++i) {
-    const Nanos free = worker_free_ns_[i] == 0 ? now : worker_free_ns_[i];
+       i < worker_states_.size(); ++i) {
+    const Nanos free = worker_states_[i].free_ns == 0 ? now : worker_states_[i].free_ns;
     if (free >= now) worker = std::min(worker, free);
   }
   if (worker == kNever) return next;
-  const auto cost = static_cast<Nanos>(static_cast<double>(queued->info.decode_cost_ns) * decode_ratio_);
+  const auto cost = static_cast<Nanos>(decode_ns_locked(*queued));
   return std::min(next, worker + std::max(cost, kLeastDecodeNs));
 }
 
@@ -93,7 +94,7 @@ Nanos Scheduler::Core::step(Ensemble& ensemble, Nanos now, Lock& lock) {
   if (ensemble.closing) {
     if (ensemble.decoding > 0) return kNever;
     if (ensemble.open.size() < ensemble.config->credit) {
-      close_batch(ensemble, {Action::kCut, kNever, ensemble.ready, 0}, now, lock);
+      close_batch(ensemble, {Action::kCut, kNever, ensemble.ready}, now, lock);
     }
     return kNever;
   }
@@ -110,17 +111,16 @@ Nanos Scheduler::Core::step(Ensemble& ensemble, Nanos now, Lock& lock) {
   summary.in_flight = static_cast<std::uint32_t>(ensemble.open.size());
   summary.credit = ensemble.config->credit;
   summary.next_ready_ns = next_ready_locked(ensemble, now);
-  summary.device_free_ns = ensemble.last_answer_ns;
-  for (const BatchRecord* record : ensemble.open) {
-    summary.device_free_ns = std::max(summary.device_free_ns, record->started_ns) +
-                             ensemble.fit.model().service_ns(static_cast<std::uint32_t>(record->rows.size()));
+  summary.device_free_ns = device_free_locked(ensemble);
+  if (ensemble.config->shares_cores) {
+    summary.coming = ensemble.decoding + static_cast<std::uint32_t>(ensemble.backlog.total());
   }
   const Decision decision = decide(summary, ensemble.fit.model(), now);
   switch (decision.action) {
     case Action::kWait:
       return decision.until_ns;
     case Action::kDrop:
-      // An earlier ensemble's step took long enough for rows to die; the next round expires them.
+      drop_rows_locked(ensemble, decision.rows);
       return now;
     case Action::kCut:
       close_batch(ensemble, decision, now, lock);
@@ -129,13 +129,34 @@ Nanos Scheduler::Core::step(Ensemble& ensemble, Nanos now, Lock& lock) {
   return kNever;
 }
 
+// The ready rows with the earliest deadlines can be answered in time no more.
+void Scheduler::Core::drop_rows_locked(Ensemble& ensemble, std::uint32_t rows) {
+  std::vector<BatchRow> ready;
+  for (const Slot& slot : ensemble.slots) {
+    if (slot.state == SlotState::kReady) ready.push_back({slot.ticket, slot.row, slot.index});
+  }
+  std::ranges::sort(ready, {}, [](const BatchRow& row) { return row.ticket->urgency(); });
+  ready.resize(std::min<std::size_t>(ready.size(), rows));
+  for (const BatchRow& row : ready) {
+    if (row.ticket->done) continue;  // with another of its rows
+    ++counters_.dropped_early;
+    Cell& cell = row.cell();
+    clear_slot_locked(ensemble, cell.slot);
+    cell.ready_ns = 0;  // it was seen by nobody
+    if (row.ticket->batch_code == Code::kOk) {
+      row.ticket->batch_code = Code::kDeadlineExceeded;
+      row.ticket->batch_message = "it could not be answered in time any more";
+    }
+    miss_locked(row, ensemble, missing_reason(Code::kDeadlineExceeded));
+  }
+}
+
 void Scheduler::Core::close_batch(Ensemble& ensemble, const Decision& decision, Nanos now, Lock& lock) {
   std::vector<std::uint32_t> ready;
   for (std::uint32_t i = 0; i < ensemble.slots.size(); ++i) {
     if (ensemble.slots[i].state == SlotState::kReady) ready.push_back(i);
   }
   std::ranges::sort(ready, {}, [&](std::uint32_t i) { return ensemble.slots[i].ticket->urgency(); });
-  std::rotate(ready.begin(), ready.begin() + decision.first, ready.end());
   std::vector<std::uint32_t> chosen(ready.begin(), ready.begin() + decision.rows);
 
   const std::uint32_t from = *ensemble.filling;

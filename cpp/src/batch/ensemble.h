@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "floodgate/admission.h"
 #include "floodgate/batch.h"
 #include "floodgate/batch_rule.h"
 #include "floodgate/buffer_pool.h"
@@ -53,6 +54,9 @@ struct Ensemble {
   std::shared_ptr<const EnsembleConfig> config;
   std::unique_ptr<BufferPool> pool;
   ServiceFit fit;
+  LaneUsage* device_usage = nullptr;  // its device's, shared with others on it; outlives every ensemble
+  Backlog backlog;                    // rows that no worker has taken
+  double typical_rows = 1;            // of a batch, lately
 
   std::optional<std::uint32_t> filling;
   std::vector<Slot> slots;     // of the filling buffer; all holes when there is none

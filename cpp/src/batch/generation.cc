@@ -7,8 +7,6 @@
 namespace floodgate {
 namespace {
 
-constexpr std::size_t kMaxEnsembles = 32;  // one bit each in LaneQueue::Group
-
 std::vector<TensorLayout> layouts(const EnsembleConfig& config) {
   std::vector<TensorLayout> layouts;
   for (const TensorConfig& tensor : config.tensors) {
@@ -27,7 +25,8 @@ std::vector<TensorLayout> layouts(const EnsembleConfig& config) {
 }
 
 Result<std::unique_ptr<Generation>> build(std::uint64_t number, std::vector<EnsembleConfig> configs,
-                                          const ServiceModel& initial_model) {
+                                          const ServiceModel& initial_model,
+                                          const std::shared_ptr<Device>& device) {
   if (configs.empty() || configs.size() > kMaxEnsembles) {
     return Status(Code::kInvalidArgument, "a generation has from 1 to 32 ensembles");
   }
@@ -39,7 +38,9 @@ Result<std::unique_ptr<Generation>> build(std::uint64_t number, std::vector<Ense
     if (!names.insert(config.name).second) {
       return Status(Code::kInvalidArgument, "ensemble " + config.name + " is there twice");
     }
-    auto pool = BufferPool::create({number, layouts(config), config.max_batch, config.buffers});
+    // Text is read by heads on the CPU.
+    auto pool = BufferPool::create({number, layouts(config), config.max_batch, config.buffers,
+                                    config.modality == Modality::kImage ? device : nullptr});
     if (!pool.ok()) return pool.status();
     auto ensemble = std::make_unique<Ensemble>();
     ensemble->generation = generation.get();
@@ -69,12 +70,15 @@ Status Scheduler::Core::configure(std::uint64_t number, std::vector<EnsembleConf
     const std::lock_guard lock(mu_);
     if (Status checked = admissible(); !checked.ok()) return checked;
   }
-  auto built = build(number, std::move(ensembles), options_.initial_model);
+  auto built = build(number, std::move(ensembles), options_.initial_model, options_.device);
   if (!built.ok()) return built.status();
   const std::lock_guard lock(mu_);
   if (Status checked = admissible(); !checked.ok()) return checked;
   last_generation_ = number;
   for (const auto& older : generations_) older->retired = true;
+  for (const auto& ensemble : built.value()->ensembles) {
+    ensemble->device_usage = &device_usage_[ensemble->config->device];
+  }
   generations_.push_back(std::move(built).value());
   wake_dispatcher_locked();
   return {};
@@ -117,9 +121,10 @@ Status Scheduler::Core::region_lost(std::optional<std::uint64_t> number) {
       }
     }
   }
-  // Regions that nothing refers to any more are unmapped after the lock is gone.
+  // Regions that nothing refers to any more are unmapped after the lock is gone; then idle workers let go
+  // too.
   std::vector<std::shared_ptr<SharedRegion>> old;
-  const std::lock_guard lock(mu_);
+  Lock lock(mu_);
   for (Generation* generation : lost) {
     --generation->pins;
     for (const auto& ensemble : generation->ensembles) {
@@ -142,6 +147,8 @@ Status Scheduler::Core::region_lost(std::optional<std::uint64_t> number) {
     batch = next;
   }
   wake_dispatcher_locked();
+  lock.unlock();
+  old.clear();
   work_cv_.notify_all();
   return outcome;
 }

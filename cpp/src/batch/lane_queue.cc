@@ -19,8 +19,6 @@ LaneQueue::Group LaneQueue::group_of(const Ticket& ticket) {
 
 void LaneQueue::insert(const std::shared_ptr<Ticket>& ticket) {
   const std::size_t lane = lane_index(ticket->lane);
-  // A lane that had nothing to do has saved up no claim on the others' time.
-  if (lanes_[lane].empty()) pass_[lane] = std::max(pass_[lane], now_);
   lanes_[lane][group_of(*ticket)].emplace(ticket->urgency(), ticket);
   rows_[lane] += ticket->rows.size() - ticket->next_row;
   ticket->queued = true;
@@ -36,25 +34,35 @@ void LaneQueue::erase(const Ticket& ticket) {
   if (group->second.empty()) lanes_[lane].erase(group);
 }
 
-std::shared_ptr<Ticket> LaneQueue::take(const HasRoom& has_room, bool live_only) {
-  std::shared_ptr<Ticket> best;
+std::shared_ptr<Ticket> LaneQueue::take(const HasRoom& has_room, const MayTake& may_take, const Cost& cost,
+                                        bool live_only) {
+  std::array<std::shared_ptr<Ticket>, kLanes> firsts;
+  LaneShares::Costs costs;
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
     if (live_only && lane != lane_index(Lane::kLive)) continue;
-    if (best != nullptr && pass_[lane_index(best->lane)] <= pass_[lane]) continue;
-    std::shared_ptr<Ticket> first;
-    for (const auto& [group, waiting] : lanes_[lane]) {
-      const auto& ticket = waiting.begin()->second;
+    std::shared_ptr<Ticket>& first = firsts[lane];
+    for (const auto& [group, tickets] : lanes_[lane]) {
+      const auto open =
+          std::ranges::find_if(tickets, [&](const auto& each) { return may_take(*each.second); });
+      if (open == tickets.end()) continue;
+      const auto& ticket = open->second;
       if (first != nullptr && first->urgency() < ticket->urgency()) continue;
       if (has_room(group)) first = ticket;
     }
-    if (first != nullptr) best = std::move(first);
+    if (first != nullptr) costs[lane] = cost(*first);
   }
-  if (best == nullptr) return nullptr;
-  const std::size_t lane = lane_index(best->lane);
-  erase(*best);
-  now_ = pass_[lane];
-  pass_[lane] += 1.0 / weights_[lane];
-  return best;
+  const auto lane = shares_.next(costs);
+  if (!lane) return nullptr;
+  const std::size_t chosen = lane_index(*lane);
+  erase(*firsts[chosen]);
+  return firsts[chosen];
+}
+
+void LaneQueue::charge(const Ticket& ticket, double cost) {
+  std::array<bool, kLanes> waiting = {};
+  for (std::size_t lane = 0; lane < kLanes; ++lane) waiting[lane] = !lanes_[lane].empty();
+  waiting[lane_index(ticket.lane)] = true;
+  shares_.charge(ticket.lane, cost, waiting);
 }
 
 const Ticket* LaneQueue::first_for(const Ensemble& ensemble, const HasRoom& has_room) const {

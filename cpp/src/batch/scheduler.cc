@@ -21,9 +21,13 @@ Status invalid(const std::string& message) { return Status(Code::kInvalidArgumen
 constexpr Nanos kLongestServiceNs = 3600 * kSecond;
 
 Status check(const SchedulerOptions& options) {
-  for (const std::uint32_t weight : options.lane_weights) {
-    if (weight == 0) return invalid("lane_weights: every weight must be at least 1");
+  double floors = 0;
+  for (const double floor : options.lane_floors) {
+    if (!(floor >= 0 && floor <= 1)) return invalid("lane_floors: every floor must be from 0 to 1");
+    floors += floor;
   }
+  if (floors > 1) return invalid("lane_floors: together they must be at most 1");
+  if (options.max_wait_ns <= 0) return invalid("max_wait_ns must be above 0");
   if (options.decode_workers < 1 || options.decode_workers > 256) {
     return invalid("decode_workers must be from 1 to 256, not " + std::to_string(options.decode_workers));
   }
@@ -72,7 +76,6 @@ Scheduler::~Scheduler() = default;
 Result<std::unique_ptr<Scheduler>> Scheduler::create(SchedulerOptions options) {
   if (Status checked = check(options); !checked.ok()) return checked;
   if (!options.probe) options.probe = probe;
-  if (!options.decode) options.decode = decode_and_render;
   auto arena = Arena::create(options.arena_bytes);
   if (!arena.ok()) return arena.status();
   const int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -80,6 +83,7 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(SchedulerOptions options) {
     return Status(Code::kUnavailable, std::string("cannot create an eventfd: ") + std::strerror(errno));
   }
   auto core = std::make_unique<Core>(std::move(options), std::move(arena).value(), event_fd);
+  if (Status made = core->make_workers(); !made.ok()) return made;
   if (Status started = core->start(); !started.ok()) return started;
   return std::unique_ptr<Scheduler>(new Scheduler(std::move(core)));
 }
@@ -105,13 +109,57 @@ std::vector<Done> Scheduler::poll_done() { return core_->poll_done(); }
 void Scheduler::drain() { core_->drain(); }
 int Scheduler::fd() const { return core_->fd(); }
 Stats Scheduler::stats() const { return core_->stats(); }
+Status Scheduler::audit() const { return core_->audit(); }
+const std::vector<std::shared_ptr<SharedRegion>>& Scheduler::foreign_arenas() const {
+  return core_->options().foreign_arenas;
+}
 
-Scheduler::Core::Core(SchedulerOptions options, std::unique_ptr<Arena> arena, int event_fd)
+Scheduler::Core::Core(SchedulerOptions options, std::shared_ptr<Arena> arena, int event_fd)
     : options_(std::move(options)),
       event_fd_(event_fd),
       arena_(std::move(arena)),
-      queue_(options_.lane_weights),
-      worker_free_ns_(options_.decode_workers, 0) {}
+      queue_(options_.lane_floors),
+      worker_states_(options_.decode_workers) {}
+
+Status Scheduler::Core::make_workers() {
+  std::vector<ArenaPiece> foreign;
+  for (const auto& region : options_.foreign_arenas)
+    foreign.push_back({region->fd(), region->bytes().size()});
+  if (!foreign.empty()) {
+    std::vector<ArenaPiece> all = {{arena_->fd(), arena_->capacity_bytes()}};
+    all.insert(all.end(), foreign.begin(), foreign.end());
+    auto mapped = ArenaSpace::map(all);
+    if (!mapped.ok()) return mapped.status();
+    arenas_ = std::move(mapped).value();
+  }
+  if (options_.workers) {
+    decode_workers_ = options_.workers(readable());
+  } else if (options_.sandbox) {
+    SandboxOptions sandbox = *options_.sandbox;
+    sandbox.arena_fd = arena_->fd();
+    sandbox.arena_bytes = arena_->capacity_bytes();
+    sandbox.more_arenas = std::move(foreign);
+    auto workers = sandboxed_workers(sandbox);
+    if (!workers.ok()) return workers.status();
+    decode_workers_ = std::move(workers).value();
+  } else {
+    decode_workers_ = thread_workers(readable(), options_.decode);
+  }
+  if (options_.device) {
+    decode_workers_ =
+        device_workers(options_.device, std::move(decode_workers_), readable(), arena_->capacity_bytes());
+  }
+  for (std::uint32_t i = 0; i < options_.decode_workers; ++i) {
+    auto worker = decode_workers_->make_worker();
+    if (!worker.ok()) return worker.status();
+    workers_.push_back(std::move(worker).value());
+  }
+  return {};
+}
+
+std::span<const std::uint8_t> Scheduler::Core::readable() const {
+  return arenas_ != nullptr ? arenas_->bytes() : arena_->all_bytes();
+}
 
 Status Scheduler::Core::start() {
   const SignalsBlocked blocked;
@@ -152,10 +200,17 @@ Stats Scheduler::Core::stats() const {
   stats.counters = counters_;
   for (const Lane lane : {Lane::kStandard, Lane::kLive, Lane::kBulk}) {
     stats.queued_rows[lane_index(lane)] = queue_.rows(lane);
+    stats.lane_guards[lane_index(lane)] = lane_guards_.factor(lane);
   }
   stats.open_tickets = tickets_.size();
-  stats.arena_used_bytes = arena_->used_bytes();
-  stats.arena_free_bytes = arena_->capacity_bytes() - stats.arena_used_bytes;
+  stats.waiting_decode_ns = decode_backlog_.total();
+  stats.sandboxed = options_.sandbox.has_value();
+  stats.worker_losses = decode_workers_->losses();
+  if (options_.device) stats.device = options_.device->stats();
+  std::uint64_t capacity = arena_->capacity_bytes();
+  for (const auto& region : options_.foreign_arenas) capacity += region->bytes().size();
+  stats.arena_used_bytes = arena_->used_bytes() + foreign_bytes_;
+  stats.arena_free_bytes = capacity - std::min(capacity, stats.arena_used_bytes);
   std::size_t unanswered = 0;
   for (const auto& generation : generations_) {
     for (const auto& ensemble : generation->ensembles) {
@@ -169,6 +224,7 @@ Stats Scheduler::Core::stats() const {
       }
       each.ready_rows = ensemble->ready;
       each.decoding_rows = ensemble->decoding;
+      each.waiting_rows = ensemble->backlog.total();
       each.model = ensemble->fit.model();
       stats.ensembles.push_back(std::move(each));
     }

@@ -9,14 +9,26 @@ namespace {
 
 Status invalid(const std::string& message) { return Status(Code::kInvalidArgument, message); }
 
-// Of `limit`, what a lane may use.
-std::uint64_t share(Lane lane, std::uint64_t limit, double live_reserve) {
+std::uint64_t size_bytes(const Submission& submission) {
+  return submission.foreign ? submission.foreign->block.size : submission.data.size();
+}
+
+// Of a foreign text, whose submitter gets its bytes back at once, and the digest with them.
+void digest_text(std::span<const std::uint8_t> text, Ticket& ticket) {
+  ticket.digest_claimed = true;
+  const auto digest = text.size() <= kMostDigestedBytes ? sha256(text) : std::nullopt;
+  if (!digest) return;
+  ticket.sha256 = *digest;
+  ticket.digested.store(true, std::memory_order_release);
+}
+
+}  // namespace
+
+std::uint64_t lane_share(Lane lane, std::uint64_t limit, double live_reserve) {
   if (lane == Lane::kLive) return limit;
   return std::max<std::uint64_t>(1,
                                  static_cast<std::uint64_t>(static_cast<double>(limit) * (1 - live_reserve)));
 }
-
-}  // namespace
 
 Status Scheduler::Core::refuse(Status status) {
   const std::lock_guard lock(mu_);
@@ -52,6 +64,10 @@ Result<std::shared_ptr<Ticket>> Scheduler::Core::expand(const Submission& submis
   ticket->lane = submission.lane;
   ticket->deadline_ns = submission.deadline_ns;
   ticket->generation = &generation;
+  if (submission.foreign) {
+    ticket->submitter = submission.foreign->submitter;
+    ticket->foreign = submission.modality != Modality::kText;
+  }
   std::size_t targets = 0;
   for (const std::string& name : submission.ensembles) {
     const auto found = std::find_if(generation.ensembles.begin(), generation.ensembles.end(),
@@ -70,6 +86,9 @@ Result<std::shared_ptr<Ticket>> Scheduler::Core::expand(const Submission& submis
     targets += ensemble->config->tensors.size();
   }
   if (ticket->ensembles.empty()) return invalid("a ticket wants at least one ensemble");
+  if (submission.plan.max_frames < 1 || submission.plan.max_frames > kMaxPlannedFrames) {
+    return invalid("max_frames must be from 1 to " + std::to_string(kMaxPlannedFrames));
+  }
   if (targets > kMaxTargets) {
     return invalid("a ticket wants " + std::to_string(targets) + " views; the limit is " +
                    std::to_string(kMaxTargets));
@@ -77,13 +96,20 @@ Result<std::shared_ptr<Ticket>> Scheduler::Core::expand(const Submission& submis
   if (submission.modality == Modality::kText) {
     if (Status laid = lay_out_text(submission, *ticket); !laid.ok()) return laid;
   } else {
-    auto info = options_.probe(submission.data, options_.media_limits);
-    if (!info.ok()) return info.status();
-    ticket->info = info.value();
+    if (submission.foreign) {
+      ticket->info = submission.foreign->info;
+    } else {
+      auto info = options_.probe(submission.data, options_.media_limits);
+      if (!info.ok()) return info.status();
+      ticket->info = info.value();
+    }
+    ticket->plan = submission.plan;
     TicketRow row;
     row.cells.resize(ticket->ensembles.size());
     for (Cell& cell : row.cells) cell.state = CellState::kWaiting;
-    ticket->rows.push_back(std::move(row));
+    std::uint32_t frames = ticket->is_sequence() ? submission.plan.max_frames : 1;
+    if (ticket->info.frames > 1) frames = std::min(frames, ticket->info.frames);
+    ticket->rows.assign(frames, row);
   }
   for (const TicketRow& row : ticket->rows) {
     ticket->open_cells +=
@@ -94,20 +120,20 @@ Result<std::shared_ptr<Ticket>> Scheduler::Core::expand(const Submission& submis
   return ticket;
 }
 
-Status Scheduler::Core::admit_locked(const Submission& submission, Ticket& ticket) {
+Status Scheduler::Core::admit_locked(const Submission& submission, Ticket& ticket, Nanos now) {
   if (draining_) return Status(Code::kUnavailable, "the server is draining and takes no new work");
   if (tickets_.contains(submission.ticket)) {
     return invalid("ticket " + std::to_string(submission.ticket) + " is open already");
   }
   const std::uint64_t rows = ticket.rows.size();
-  const std::uint64_t room = share(submission.lane, options_.max_queue_rows, options_.live_reserve);
+  const std::uint64_t room = lane_share(submission.lane, options_.max_queue_rows, options_.live_reserve);
   // What could never fit is the content's fault; trying again later would not help.
   if (rows > room) {
     return Status(Code::kTooLarge,
-                  "the text makes " + std::to_string(rows) + " rows; the limit is " + std::to_string(room));
+                  "the part makes " + std::to_string(rows) + " rows; the limit is " + std::to_string(room));
   }
-  const std::uint64_t bytes = share(submission.lane, arena_->capacity_bytes(), options_.live_reserve);
-  if (submission.data.size() > bytes) {
+  const std::uint64_t bytes = lane_share(submission.lane, arena_->capacity_bytes(), options_.live_reserve);
+  if (!ticket.foreign && submission.data.size() > bytes) {
     return Status(Code::kTooLarge, "the data has " + std::to_string(submission.data.size()) +
                                        " bytes; the server takes at most " + std::to_string(bytes));
   }
@@ -115,7 +141,7 @@ Status Scheduler::Core::admit_locked(const Submission& submission, Ticket& ticke
     return Status(Code::kOverloaded, "the queue is full: " + std::to_string(queue_.rows() + admitting_rows_) +
                                          " rows wait for their decode");
   }
-  if (arena_->used_bytes() + submission.data.size() > bytes) {
+  if (!ticket.foreign && arena_->used_bytes() + submission.data.size() > bytes) {
     return Status(Code::kOverloaded,
                   "no room for " + std::to_string(submission.data.size()) + " bytes of encoded media");
   }
@@ -138,7 +164,13 @@ Status Scheduler::Core::admit_locked(const Submission& submission, Ticket& ticke
     }
   }
   ticket.skip_answered_rows();
-  return {};
+  return fits_locked(ticket, now);
+}
+
+Result<ArenaLease> Scheduler::Core::copy(std::span<const std::uint8_t> data) {
+  auto lease = arena_->allocate(data.size());
+  if (lease.ok()) std::copy(data.begin(), data.end(), arena_->bytes(lease.value().block()).begin());
+  return lease;
 }
 
 Status Scheduler::Core::submit(const Submission& submission) {
@@ -146,7 +178,7 @@ Status Scheduler::Core::submit(const Submission& submission) {
   Generation* generation = nullptr;
   {
     const std::lock_guard lock(mu_);
-    counters_.bytes_received += submission.data.size();
+    counters_.bytes_received += size_bytes(submission);
     if (!generations_.empty()) {
       generation = generations_.back().get();
       ++generation->pins;
@@ -165,37 +197,45 @@ Status Scheduler::Core::submit(const Submission& submission) {
   const std::shared_ptr<Ticket> ticket = expanded.ok() ? expanded.value() : nullptr;
   {
     const std::lock_guard lock(mu_);
-    Status admitted = ticket != nullptr ? admit_locked(submission, *ticket) : expanded.status();
+    Status admitted = ticket != nullptr ? admit_locked(submission, *ticket, now) : expanded.status();
     if (!admitted.ok()) {
+      if (admitted.retry_after_ns() > 0) ++counters_.refused_late;
       ++counters_.refused[static_cast<std::size_t>(admitted.code())];
       unpin_locked();
       return admitted;
     }
-    tickets_.emplace(ticket->id, nullptr);
+    tickets_.emplace(ticket->id, ticket);
+    ticket->copied_bytes = size_bytes(submission);
     admitting_rows_ += ticket->rows.size();
+    owe_locked(*ticket);
   }
 
-  auto lease = arena_->allocate(submission.data.size());
-  if (lease.ok()) {
-    std::copy(submission.data.begin(), submission.data.end(), arena_->bytes(lease.value().block()).begin());
-  }
+  auto lease = ticket->foreign ? Result<ArenaLease>(ArenaLease()) : copy(submission.data);
+  if (ticket->submitter != nullptr && !ticket->foreign) digest_text(submission.data, *ticket);
 
   const std::lock_guard lock(mu_);
   unpin_locked();
   admitting_rows_ -= ticket->rows.size();
   if (!lease.ok()) {
     tickets_.erase(ticket->id);
+    settle_all_locked(*ticket);
     ++counters_.refused[static_cast<std::size_t>(lease.status().code())];
     return lease.status();
   }
-  ticket->encoded = std::move(lease).value();
-  ticket->copied_bytes = submission.data.size();
+  if (ticket->foreign) {
+    const ForeignBytes& foreign = *submission.foreign;
+    ticket->encoded = {arenas_->start(1 + foreign.arena) + foreign.block.offset, foreign.block.size};
+    foreign_bytes_ += foreign.block.size;
+  } else {
+    ticket->lease = std::make_shared<ArenaLease>(std::move(lease).value());
+    ticket->encoded = ticket->lease->block();
+    if (ticket->submitter != nullptr) ticket->submitter->released(ticket->id, false, ticket->digest());
+  }
   ticket->submitted_ns = now;
   ticket->serial = next_serial_++;
-  counters_.bytes_copied += submission.data.size();
+  counters_.bytes_copied += size_bytes(submission);
   ++counters_.tickets;
   ++generation->open_tickets;
-  tickets_[ticket->id] = ticket;
   deadlines_.emplace(ticket->urgency(), ticket);
   if (deadlines_.begin()->second == ticket) wake_dispatcher_locked();
   queue_.insert(ticket);
@@ -206,7 +246,7 @@ Status Scheduler::Core::submit(const Submission& submission) {
 bool Scheduler::Core::cancel(std::uint64_t id) {
   const std::lock_guard lock(mu_);
   const auto found = tickets_.find(id);
-  if (found == tickets_.end() || found->second == nullptr) return false;
+  if (found == tickets_.end() || found->second->is_admitting()) return false;
   const std::shared_ptr<Ticket> ticket = found->second;
   answer_locked(ticket, Code::kCancelled, "the ticket was cancelled");
   return true;

@@ -1,10 +1,9 @@
+#include "floodgate/decode.h"
+
 #include <string>
-#include <utility>
 
 #include "decoder.h"
-#include "floodgate/media.h"
 #include "header.h"
-#include "pixels.h"
 
 namespace floodgate {
 
@@ -13,22 +12,28 @@ Status header_mismatch(Format format) {
           std::string("the ") + format_name(format) + " data describes two different pictures in its header"};
 }
 
-Result<Picture> decode(std::span<const std::uint8_t> data, const MediaInfo& info, const MediaLimits& limits) {
-  if (data.empty()) return Status(Code::kInvalidContent, "the data is empty");
+Status decode(std::span<const std::uint8_t> data, const MediaInfo& info, const MediaLimits& limits,
+              const DecodeOptions& options, RowSink& sink) {
+  if (data.empty()) return {Code::kInvalidContent, "the data is empty"};
   if (Status status = check_size(info, limits); !status.ok()) return status;
-  auto picture = [&]() -> Result<Picture> {
-    switch (info.format) {
-      case Format::kJpeg:
-        return decode_jpeg(data, info);
-      case Format::kPng:
-        return decode_png(data, info);
-      case Format::kWebp:
-        return decode_webp(data, info);
-    }
-    return Status(Code::kUnsupported, "the picture's format is not supported");
-  }();
-  if (!picture.ok()) return picture;
-  return upright(std::move(picture).value(), info.orientation);
+  switch (info.format) {
+    case Format::kJpeg:
+      return decode_jpeg(data, info, limits, options, sink);
+    case Format::kPng:
+      return decode_png(data, info, limits, options, sink);
+    case Format::kWebp:
+      return decode_webp(data, info, limits, options, sink);
+    case Format::kGif:
+      return decode_gif(data, info, limits, options, sink);
+    case Format::kBmp:
+      return decode_bmp(data, info, limits, options, sink);
+    case Format::kAvif:
+      return decode_avif(data, info, limits, options, sink);
+    case Format::kHeic:
+      return decode_heic(data, info, limits, options, sink);
+    default:
+      return {Code::kUnsupported, "a video is read frame by frame, not as a picture"};
+  }
 }
 
 }  // namespace floodgate

@@ -1,8 +1,8 @@
 // Bounds-checked reads of a header, with a budget.
 //
-// Every byte that is looked at counts against kProbeBytes, so a header made of millions of tiny parts costs
-// no more than an honest one. A failed read returns nothing and says why through exhausted(). Borrows the
-// data. Thread rule: one reader, one thread.
+// Every byte that is looked at counts against a budget (kProbeBytes for the probe), so a header made of
+// millions of tiny parts costs no more than an honest one. A failed read returns nothing and says why through
+// exhausted(). Borrows the data. Thread rule: one reader, one thread.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,9 @@ enum class ByteOrder : std::uint8_t { kBig, kLittle };
 
 class HeaderReader {
  public:
-  explicit HeaderReader(std::span<const std::uint8_t> data) : data_(data) {}
+  // `budget`: bytes that may be looked at.
+  explicit HeaderReader(std::span<const std::uint8_t> data, std::size_t budget = kProbeBytes)
+      : data_(data), left_(budget) {}
 
   [[nodiscard]] std::size_t size() const { return data_.size(); }
   // Whether a read failed because the budget ran out rather than the data.
@@ -50,6 +52,23 @@ class HeaderReader {
     return number(at, 4, ByteOrder::kLittle);
   }
 
+  // 8 bytes, for the long sizes of the ISO base media format.
+  [[nodiscard]] std::optional<std::uint64_t> be64(std::size_t at) {
+    const auto high = be32(at);
+    const auto low = be32(at + 4);
+    if (!high || !low) return std::nullopt;
+    return std::uint64_t{*high} << 32 | *low;
+  }
+
+  // How many bytes may still be looked at.
+  [[nodiscard]] std::size_t budget() const { return left_; }
+
+  // `bytes` bytes at `at` as text; nothing past the end or beyond the budget.
+  [[nodiscard]] std::optional<std::string_view> text(std::size_t at, std::size_t bytes) {
+    if (!take(at, bytes)) return std::nullopt;
+    return std::string_view(reinterpret_cast<const char*>(data_.data()) + at, bytes);
+  }
+
   // Whether the bytes at `at` are exactly `text`; false past the end.
   [[nodiscard]] bool matches(std::size_t at, std::string_view text) {
     return take(at, text.size()) && std::memcmp(data_.data() + at, text.data(), text.size()) == 0;
@@ -67,16 +86,16 @@ class HeaderReader {
  private:
   bool take(std::size_t at, std::size_t bytes) {
     if (at > data_.size() || bytes > data_.size() - at) return false;
-    if (bytes > kProbeBytes - touched_) {
+    if (bytes > left_) {
       exhausted_ = true;
       return false;
     }
-    touched_ += bytes;
+    left_ -= bytes;
     return true;
   }
 
   const std::span<const std::uint8_t> data_;
-  std::size_t touched_ = 0;
+  std::size_t left_;
   bool exhausted_ = false;
 };
 

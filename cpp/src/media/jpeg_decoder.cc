@@ -1,8 +1,11 @@
 // JPEG through libjpeg-turbo's classic interface, with Pillow's strictness: warnings are tolerated, and data
-// that ends before the last row is an error, while a missing end marker is not.
+// that ends before the last row is an error, while a missing end marker is not. Rows go to the sink as they
+// come: of a single-scan picture never more than a strip is held, of any other its coefficients.
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -14,8 +17,16 @@
 namespace floodgate {
 namespace {
 
-// A picture of a few bytes can demand any number of passes over all its pixels; honest files need about ten.
-constexpr int kMaxScans = 100;
+// A strip and what the sink makes of it stay in the second-level cache. Short strips cost more than they
+// save: each time the sink's wide vectors set in after a while of libjpeg's code, processors take some
+// microseconds.
+constexpr std::size_t kStripBytes = 512U << 10;
+constexpr std::uint32_t kMinStripRows = 8;
+constexpr std::uint32_t kMaxStripRows = 64;
+// libjpeg-turbo writes rows past the cache when they are aligned to 16 or 32 bytes, and they would come back
+// from main memory a moment later. So rows are 32 bytes apart and begin 8 bytes off.
+constexpr std::size_t kVectorBytes = 32;
+constexpr std::size_t kOffVectorBytes = 8;
 constexpr std::uint64_t kWorkingBytes = 64ULL
                                         << 20;  // the library's row buffers and tables, beyond coefficients
 
@@ -23,7 +34,7 @@ constexpr std::uint64_t kWorkingBytes = 64ULL
 // between the jump and its target may own anything.
 class JpegReader {
  public:
-  explicit JpegReader(std::span<const std::uint8_t> data) {
+  JpegReader(std::span<const std::uint8_t> data, const MediaLimits& limits) : limits_(limits) {
     jpeg_.err = jpeg_std_error(&errors_);
     jpeg_.client_data = this;
     errors_.error_exit = [](j_common_ptr jpeg) { std::longjmp(self(jpeg).return_point_, 1); };
@@ -47,7 +58,8 @@ class JpegReader {
     };
     progress_.progress_monitor = [](j_common_ptr jpeg) {
       JpegReader& reader = self(jpeg);
-      if (reader.jpeg_.input_scan_number > kMaxScans) {
+      // A picture of a few bytes can demand any number of passes over all its pixels.
+      if (static_cast<std::uint32_t>(reader.jpeg_.input_scan_number) > reader.limits_.max_scans) {
         reader.too_many_scans_ = true;
         std::longjmp(reader.return_point_, 1);
       }
@@ -64,7 +76,8 @@ class JpegReader {
       reader.jpeg_.client_data = &reader;  // creation clears it
       reader.jpeg_.src = &reader.source_;
       reader.jpeg_.progress = &reader.progress_;
-      reader.jpeg_.mem->max_memory_to_use = static_cast<long>(kMaxCoefficientBytes + kWorkingBytes);
+      reader.jpeg_.mem->max_memory_to_use =
+          static_cast<long>(reader.limits_.max_coefficient_bytes + kWorkingBytes);
       jpeg_read_header(&reader.jpeg_, TRUE);
     });
   }
@@ -82,21 +95,34 @@ class JpegReader {
     return blocks * 64 * 2;
   }
 
-  // Decodes every row. `four`: one row of CMYK, 4 * width bytes, or null for a picture that is not CMYK.
-  bool read_rows(Picture& picture, std::uint8_t* four) {
-    rgb_ = picture.rgb.get();
+  // Decides on colours and scale: afterwards header() tells the size of the rows.
+  bool set_output(std::uint32_t scale_denominator) {
+    jpeg_.out_color_space = jpeg_.num_components == 4 ? JCS_CMYK : JCS_RGB;
+    jpeg_.scale_num = 1;
+    jpeg_.scale_denom = scale_denominator;
+    return run([](JpegReader& reader) { jpeg_calc_output_dimensions(&reader.jpeg_); });
+  }
+
+  // Bytes from one row of a strip to the next.
+  [[nodiscard]] std::size_t stride() const {
+    return (std::size_t{3} * jpeg_.output_width + kVectorBytes - 1) / kVectorBytes * kVectorBytes;
+  }
+
+  [[nodiscard]] std::uint32_t strip_rows() const {
+    const auto rows = static_cast<std::uint32_t>(kStripBytes / stride() / kMinStripRows * kMinStripRows);
+    return std::min(std::clamp(rows, kMinStripRows, kMaxStripRows), jpeg_.output_height);
+  }
+
+  // Decodes every row into `sink`. `rgb`: strip_rows() rows, stride() apart. `four`: one row of CMYK, or null
+  // for a picture that is not CMYK.
+  bool read_rows(RowSink& sink, std::uint8_t* rgb, std::uint8_t* four) {
+    sink_ = &sink;
+    rgb_ = rgb;
     four_ = four;
     const bool done = run([](JpegReader& reader) {
       jpeg_decompress_struct& jpeg = reader.jpeg_;
-      jpeg.out_color_space = reader.four_ != nullptr ? JCS_CMYK : JCS_RGB;
       jpeg_start_decompress(&jpeg);
-      const std::size_t row_bytes = std::size_t{3} * jpeg.output_width;
-      while (jpeg.output_scanline < jpeg.output_height) {
-        std::uint8_t* const rgb = reader.rgb_ + row_bytes * jpeg.output_scanline;
-        JSAMPROW row = reader.four_ != nullptr ? reader.four_ : rgb;
-        jpeg_read_scanlines(&jpeg, &row, 1);
-        if (reader.four_ != nullptr) cmyk_to_rgb(reader.four_, rgb, jpeg.output_width);
-      }
+      while (jpeg.output_scanline < jpeg.output_height) reader.read_strip();
       reader.complete_ = true;
       jpeg_finish_decompress(&jpeg);
     });
@@ -108,14 +134,14 @@ class JpegReader {
     if (truncated_)
       return {Code::kInvalidContent, "the JPEG picture is truncated: its data ends before its last row"};
     if (too_many_scans_) {
-      return {Code::kUnsupported, "the JPEG picture has more than " + std::to_string(kMaxScans) +
-                                      " scans, which no honest encoder writes"};
+      return {Code::kTooLarge, "the JPEG picture has more than " + std::to_string(limits_.max_scans) +
+                                   " scans, the limit (max_scans); honest encoders write about ten"};
     }
     switch (jpeg_.err->msg_code) {
       case JERR_OUT_OF_MEMORY:
       case JERR_NO_BACKING_STORE:
         return {Code::kTooLarge, "decoding the JPEG picture needs more than " +
-                                     std::to_string((kMaxCoefficientBytes + kWorkingBytes) >> 20) +
+                                     std::to_string((limits_.max_coefficient_bytes + kWorkingBytes) >> 20) +
                                      " MiB of memory"};
       case JERR_CONVERSION_NOTIMPL:
       case JERR_ARITH_NOTIMPL:
@@ -134,6 +160,30 @@ class JpegReader {
     std::longjmp(return_point_, 1);
   }
 
+  // Reads up to strip_rows() rows and hands them on. Owns nothing: the library may jump out.
+  void read_strip() {
+    const std::size_t step = stride();
+    const std::uint32_t first = jpeg_.output_scanline;
+    const std::uint32_t end = std::min(first + strip_rows(), jpeg_.output_height);
+    while (jpeg_.output_scanline < end) {
+      const std::uint32_t at = jpeg_.output_scanline - first;
+      if (four_ != nullptr) {
+        JSAMPROW row = four_;
+        if (jpeg_read_scanlines(&jpeg_, &row, 1) == 1) {
+          cmyk_to_rgb(four_, rgb_ + step * at, jpeg_.output_width);
+        }
+        continue;
+      }
+      // The library makes a few rows at a time.
+      constexpr std::uint32_t kMost = 8;
+      const std::uint32_t wanted = std::min(kMost, end - jpeg_.output_scanline);
+      JSAMPROW rows[kMost];
+      for (std::uint32_t i = 0; i < wanted; ++i) rows[i] = rgb_ + step * (at + i);
+      jpeg_read_scanlines(&jpeg_, rows, wanted);
+    }
+    sink_->rows(first, end - first, rgb_, step);
+  }
+
   // Runs one library step; false when it jumped out. REQUIRES: `step` owns nothing.
   bool run(void (*step)(JpegReader&)) {
     if (setjmp(return_point_) != 0) return false;
@@ -147,11 +197,13 @@ class JpegReader {
     return text;
   }
 
+  const MediaLimits& limits_;
   jpeg_decompress_struct jpeg_{};
   jpeg_error_mgr errors_{};
   jpeg_source_mgr source_{};
   jpeg_progress_mgr progress_{};
   std::jmp_buf return_point_;
+  RowSink* sink_ = nullptr;
   std::uint8_t* rgb_ = nullptr;
   std::uint8_t* four_ = nullptr;
   bool truncated_ = false;
@@ -165,24 +217,41 @@ bool agrees(const jpeg_decompress_struct& header, const MediaInfo& info) {
          (header.progressive_mode != 0) == info.progressive;
 }
 
+// The denominator of Pillow's draft((min, min)): the largest scale that leaves both sides min px.
+std::uint32_t scale_denominator(const MediaInfo& info, std::uint32_t decode_min) {
+  if (decode_min == 0) return 1;
+  const std::uint32_t scale = std::min(info.width / decode_min, info.height / decode_min);
+  for (const std::uint32_t denominator : {8U, 4U, 2U}) {
+    if (scale >= denominator) return denominator;
+  }
+  return 1;
+}
+
 }  // namespace
 
-Result<Picture> decode_jpeg(std::span<const std::uint8_t> data, const MediaInfo& info) {
-  JpegReader reader(data);
+Status decode_jpeg(Encoded data, const MediaInfo& info, const MediaLimits& limits,
+                   const DecodeOptions& options, RowSink& sink) {
+  JpegReader reader(data, limits);
   if (!reader.read_header()) return reader.failure();
   if (!agrees(reader.header(), info)) return header_mismatch(info.format);
-  if (Status status = check_coefficient_bytes(reader.coefficient_bytes()); !status.ok()) return status;
+  if (Status status = check_coefficients(reader.coefficient_bytes(), limits); !status.ok()) return status;
+  if (!reader.set_output(scale_denominator(info, options.decode_min))) return reader.failure();
 
-  auto picture = allocate_picture(info.width, info.height);
-  if (!picture.ok()) return picture;
+  const std::uint32_t width = reader.header().output_width;
+  const std::uint32_t height = reader.header().output_height;
+  auto strip = allocate_bytes(reader.stride() * reader.strip_rows() + 2 * kVectorBytes);
+  if (!strip.ok()) return strip.status();
+  const auto past_vector = reinterpret_cast<std::uintptr_t>(strip.value().get()) % kVectorBytes;
+  std::uint8_t* const rgb = strip.value().get() + (kVectorBytes - past_vector) + kOffVectorBytes;
   Bytes four;
   if (info.channels == 4) {
-    auto row = allocate_bytes(std::size_t{4} * info.width);
+    auto row = allocate_bytes(std::size_t{4} * width);
     if (!row.ok()) return row.status();
     four = std::move(row).value();
   }
-  if (!reader.read_rows(picture.value(), four.get())) return reader.failure();
-  return picture;
+  if (Status begun = sink.begin({width, height, info.orientation}); !begun.ok()) return begun;
+  if (!reader.read_rows(sink, rgb, four.get())) return reader.failure();
+  return {};
 }
 
 }  // namespace floodgate

@@ -1,8 +1,10 @@
 // JPEG: ITU-T T.81, annex B. Walks marker segments to the frame header, skipping each by its length.
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "exif.h"
 #include "header.h"
@@ -62,7 +64,8 @@ Result<std::uint64_t> coefficient_bytes(HeaderReader& reader, std::size_t compon
 }
 
 // Reads the frame header whose length field is at `at`.
-Status read_frame(HeaderReader& reader, std::size_t at, std::uint32_t marker, MediaInfo& info) {
+Status read_frame(HeaderReader& reader, std::size_t at, std::uint32_t marker, const MediaLimits& limits,
+                  MediaInfo& info) {
   if (const auto process = unsupported_process(marker); !process.empty()) {
     return {Code::kUnsupported, std::string(process) + " pictures are not supported"};
   }
@@ -91,50 +94,94 @@ Status read_frame(HeaderReader& reader, std::size_t at, std::uint32_t marker, Me
   info.progressive = marker == 0xC2;
   const auto bytes = coefficient_bytes(reader, at + 8, info);
   if (!bytes.ok()) return bytes.status();
-  return info.progressive ? check_coefficient_bytes(bytes.value()) : Status();
+  return info.progressive ? check_coefficients(bytes.value(), limits) : Status();
 }
+
+// What APP1 segments say about the orientation: EXIF, which may be spread over several, else XMP.
+class Metadata {
+ public:
+  // A segment whose length field, `length`, is at `at`.
+  void see(HeaderReader& reader, std::size_t at, std::uint32_t length) {
+    using namespace std::string_view_literals;
+    constexpr std::string_view kXmpName = "http://ns.adobe.com/xap/1.0/\0"sv;
+    if (length >= 8 && reader.matches(at + 2, "Exif\0\0"sv)) {
+      if (exif_.size() < kMostPieces) exif_.push_back({at + 8, length - 8});
+    } else if (reader.matches(at + 2, kXmpName)) {
+      const std::size_t used = 2 + kXmpName.size();
+      if (length > used) xmp_ = xmp_orientation(reader, at + used, length - used);
+    }
+  }
+
+  std::uint8_t orientation(HeaderReader& reader) const { return exif(reader).value_or(xmp_.value_or(1)); }
+
+ private:
+  static constexpr std::size_t kMostPieces = 16;
+  struct Piece {
+    std::size_t at;
+    std::size_t bytes;
+  };
+
+  std::optional<std::uint8_t> exif(HeaderReader& reader) const {
+    if (exif_.empty()) return std::nullopt;
+    if (exif_.size() == 1) return exif_orientation(reader, exif_[0].at, exif_[0].bytes);
+    std::vector<std::uint8_t> joined;
+    for (const Piece& piece : exif_) {
+      const auto text = reader.text(piece.at, std::min(piece.bytes, reader.budget()));
+      if (!text) break;
+      joined.insert(joined.end(), text->begin(), text->end());
+    }
+    HeaderReader whole(joined);
+    return exif_orientation(whole, 0, joined.size());
+  }
+
+  std::vector<Piece> exif_;
+  std::optional<std::uint8_t> xmp_;
+};
 
 }  // namespace
 
-Status check_coefficient_bytes(std::uint64_t bytes) {
-  if (bytes <= kMaxCoefficientBytes) return {};
+Status check_coefficients(std::uint64_t bytes, const MediaLimits& limits) {
+  if (bytes <= limits.max_coefficient_bytes) return {};
   return {Code::kTooLarge, "decoding this multi-scan JPEG needs " + std::to_string(bytes >> 20) +
-                               " MiB of coefficients; the limit is " +
-                               std::to_string(kMaxCoefficientBytes >> 20) + " MiB"};
+                               " MiB of coefficients; the limit (max_coefficient_bytes) is " +
+                               std::to_string(limits.max_coefficient_bytes >> 20) + " MiB"};
 }
 
-Result<MediaInfo> read_jpeg_header(HeaderReader& reader) {
-  using namespace std::string_view_literals;
+Result<MediaInfo> read_jpeg_header(HeaderReader& reader, const MediaLimits& limits) {
   MediaInfo info;
   info.format = Format::kJpeg;
-  bool exif_seen = false;
+  Metadata metadata;
+  bool framed = false;
   std::size_t at = 2;  // past SOI
+  // Metadata may stand behind the frame header too; what is broken there is the codec's to judge.
+  const auto finish = [&]() -> Result<MediaInfo> {
+    if (!framed) return reader.failure("JPEG");
+    info.orientation = metadata.orientation(reader);
+    return info;
+  };
   for (;;) {
     auto byte = reader.u8(at);
     while (byte && *byte != 0xFF)
       byte = reader.u8(++at);  // junk between segments is tolerated, as by libjpeg
     while (byte && *byte == 0xFF) byte = reader.u8(++at);  // fill bytes (B.1.1.2)
-    if (!byte) return reader.failure("JPEG");
+    if (!byte) return finish();
     const std::uint32_t marker = *byte;
     ++at;
     if (marker == 0x00 || stands_alone(marker)) continue;
     if (marker == kSos || marker == kEoi) {
+      if (framed) return finish();
       return Status(Code::kInvalidContent, "the JPEG data has no frame header before its first scan");
     }
     if (is_frame_header(marker)) {
-      if (Status status = read_frame(reader, at, marker, info); !status.ok()) return status;
-      return info;
+      if (framed) return finish();
+      if (Status status = read_frame(reader, at, marker, limits, info); !status.ok()) return status;
+      framed = true;
     }
     const auto length = reader.be16(at);
-    if (!length) return reader.failure("JPEG");
-    if (*length < 2) {
-      return Status(Code::kInvalidContent, "the JPEG header has a segment of impossible length");
-    }
-    if (marker == kApp1 && !exif_seen && *length >= 8 && reader.matches(at + 2, "Exif\0\0"sv)) {
-      exif_seen = true;
-      info.orientation = exif_orientation(reader, at + 2, *length - 2);
-    }
-    at += *length;
+    if (!length) return finish();
+    if (marker == kApp1) metadata.see(reader, at, *length);
+    at += std::max<std::size_t>(*length,
+                                2);  // libjpeg takes a length that is too short for its own field alone
   }
 }
 

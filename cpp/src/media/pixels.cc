@@ -25,6 +25,12 @@ Result<Bytes> allocate_bytes(std::size_t bytes) {
   return memory;
 }
 
+Result<Bytes> allocate_zeroed(std::size_t bytes) {
+  Bytes memory(new (std::nothrow) std::uint8_t[bytes]());
+  if (!memory) return allocate_bytes(bytes);  // says what is missing
+  return memory;
+}
+
 Result<Picture> allocate_picture(std::uint32_t width, std::uint32_t height) {
   Picture picture;
   picture.width = width;

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "floodgate/media.h"
+#include "floodgate/decode.h"
 
 namespace floodgate {
 
@@ -15,6 +15,8 @@ using Bytes = std::unique_ptr<std::uint8_t[]>;
 
 // `bytes` uninitialised bytes; kOverloaded when there is no memory for them.
 Result<Bytes> allocate_bytes(std::size_t bytes);
+// `bytes` zeros; kOverloaded when there is no memory for them.
+Result<Bytes> allocate_zeroed(std::size_t bytes);
 
 // An uninitialised picture; kOverloaded when there is no memory for it.
 Result<Picture> allocate_picture(std::uint32_t width, std::uint32_t height);

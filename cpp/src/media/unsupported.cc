@@ -1,4 +1,4 @@
-// Names for what people send that is not a JPEG, PNG or WebP picture. Bytes decide, never a file name.
+// Names for what people send that is no format of ours. Bytes decide, never a file name.
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -12,6 +12,10 @@ namespace {
 
 using namespace std::string_view_literals;
 
+// What a refusal tells people to send instead.
+constexpr std::string_view kSupported =
+    "JPEG, PNG, WebP, GIF, BMP, AVIF or HEIC, or a video as MP4, WebM, MKV, MPEG-TS, AVI or FLV"sv;
+
 struct Signature {
   std::size_t at;
   std::string_view bytes;
@@ -19,8 +23,6 @@ struct Signature {
 };
 
 constexpr std::array kSignatures = {
-    Signature{0, "GIF87a"sv, "GIF pictures"sv},
-    Signature{0, "GIF89a"sv, "GIF pictures"sv},
     Signature{0, "II*\0"sv, "TIFF pictures"sv},
     Signature{0, "MM\0*"sv, "TIFF pictures"sv},
     Signature{0, "II+\0"sv, "TIFF pictures"sv},
@@ -39,10 +41,7 @@ constexpr std::array kSignatures = {
     Signature{0, "\x8BJNG\r\n\x1A\n"sv, "JNG pictures"sv},
     Signature{0, "%PDF-"sv, "PDF documents"sv},
     Signature{0, "%!PS"sv, "PostScript documents"sv},
-    Signature{0, "\x1A\x45\xDF\xA3"sv, "WebM and Matroska videos"sv},
-    Signature{8, "AVI "sv, "AVI videos"sv},
     Signature{8, "WAVE"sv, "WAV sounds"sv},
-    Signature{0, "FLV\1"sv, "FLV videos"sv},
     Signature{0, "\0\0\1\xBA"sv, "MPEG videos"sv},
     Signature{0, "\0\0\1\xB3"sv, "MPEG videos"sv},
     Signature{0, "OggS"sv, "Ogg files"sv},
@@ -64,20 +63,6 @@ constexpr std::array kSignatures = {
               "ELF"sv,
               "programs"sv},
     Signature{0, "{\\rtf"sv, "RTF documents"sv},
-};
-
-// Brands of the ISO base media file format ("ftyp" box); anything else in it is called a video.
-struct Brand {
-  std::string_view brand;
-  std::string_view what;
-};
-constexpr std::array kBrands = {
-    Brand{"avif"sv, "AVIF pictures"sv},    Brand{"avis"sv, "AVIF pictures"sv},
-    Brand{"heic"sv, "HEIC pictures"sv},    Brand{"heix"sv, "HEIC pictures"sv},
-    Brand{"heim"sv, "HEIC pictures"sv},    Brand{"heis"sv, "HEIC pictures"sv},
-    Brand{"hevc"sv, "HEIC pictures"sv},    Brand{"hevx"sv, "HEIC pictures"sv},
-    Brand{"mif1"sv, "HEIF pictures"sv},    Brand{"msf1"sv, "HEIF pictures"sv},
-    Brand{"qt  "sv, "QuickTime videos"sv}, Brand{"M4A "sv, "M4A sounds"sv},
 };
 
 bool has(std::string_view head, std::size_t at, std::string_view bytes) {
@@ -122,7 +107,7 @@ std::string_view kind_of_text(std::string_view head) {
 }
 
 Status refuse(std::string_view what) {
-  return {Code::kUnsupported, std::string(what) + " are not supported; send JPEG, PNG or WebP"};
+  return {Code::kUnsupported, std::string(what) + " are not supported; send " + std::string(kSupported)};
 }
 
 }  // namespace
@@ -133,20 +118,12 @@ Status describe_unsupported(std::span<const std::uint8_t> data) {
   for (const auto& [at, bytes, what] : kSignatures) {
     if (has(head, at, bytes)) return refuse(what);
   }
-  if (has(head, 4, "ftyp"sv)) {
-    for (const auto& [brand, what] : kBrands) {
-      if (has(head, 8, brand)) return refuse(what);
-    }
-    return refuse("MP4 videos"sv);
-  }
-  if (has(head, 4, "moov"sv) || has(head, 4, "mdat"sv)) return refuse("QuickTime videos"sv);
-  // Two letters are a weak signature: the reserved words of the BMP header must be zero as well.
-  if (has(head, 0, "BM"sv) && has(head, 6, "\0\0\0\0"sv)) return refuse("BMP pictures"sv);
+  if (has(head, 4, "ftypM4A "sv)) return refuse("M4A sounds"sv);
   if (looks_like_text(head)) {
     if (const auto what = kind_of_text(head); !what.empty()) return refuse(what);
-    return {Code::kUnsupported, "the data is text, not a picture; send JPEG, PNG or WebP"};
+    return {Code::kUnsupported, "the data is text, not a picture; send " + std::string(kSupported)};
   }
-  return {Code::kInvalidContent, "the data is not a picture of a known format"};
+  return {Code::kInvalidContent, "the data is not a picture or video of a known format"};
 }
 
 }  // namespace floodgate

@@ -1,5 +1,5 @@
-// WebP through libwebp: stills into RGB directly or through RGBA composited on white; of an animation, the
-// first frame on its canvas, as Pillow shows it.
+// WebP through libwebp: stills whole, because the library fills one buffer; of an animation, the first frame
+// on its canvas, as Pillow shows it.
 #include <webp/decode.h>
 #include <webp/demux.h>
 
@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "decoder.h"
-#include "pixels.h"
+#include "strip.h"
 
 namespace floodgate {
 namespace {
@@ -30,53 +30,49 @@ Status failure(VP8StatusCode code) {
   }
 }
 
-Status decode_still(std::span<const std::uint8_t> data, bool has_alpha, Picture& picture) {
+Status decode_still(Encoded data, const MediaInfo& info, std::uint8_t channels, RowSink& sink) {
   WebPDecoderConfig config;
   if (WebPInitDecoderConfig(&config) == 0)
     return {Code::kInternal, "libwebp's headers and library do not match"};
-  const std::size_t pixels = std::size_t{picture.width} * picture.height;
-  Bytes rgba;
-  if (has_alpha) {
-    auto memory = allocate_bytes(4 * pixels);
-    if (!memory.ok()) return memory.status();
-    rgba = std::move(memory).value();
-  }
-  const std::size_t pixel_bytes = has_alpha ? 4 : 3;
-  config.output.colorspace = has_alpha ? MODE_RGBA : MODE_RGB;
+  const std::size_t stride = std::size_t{channels} * info.width;
+  auto memory = allocate_bytes(stride * info.height);
+  if (!memory.ok()) return memory.status();
+  const Bytes pixels = std::move(memory).value();
+  config.output.colorspace = channels == 4 ? MODE_RGBA : MODE_RGB;
   config.output.is_external_memory = 1;
-  config.output.u.RGBA.rgba = has_alpha ? rgba.get() : picture.rgb.get();
-  config.output.u.RGBA.stride = static_cast<int>(pixel_bytes * picture.width);
-  config.output.u.RGBA.size = pixel_bytes * pixels;
+  config.output.u.RGBA.rgba = pixels.get();
+  config.output.u.RGBA.stride = static_cast<int>(stride);
+  config.output.u.RGBA.size = stride * info.height;
   const VP8StatusCode code = WebPDecode(data.data(), data.size(), &config);
   if (code != VP8_STATUS_OK) return failure(code);
-  if (has_alpha) composite_on_white(rgba.get(), picture.rgb.get(), pixels);
+  if (Status begun = sink.begin({info.width, info.height, info.orientation, channels}); !begun.ok()) {
+    return begun;
+  }
+  push_rows(sink, 0, info.height, pixels.get(), stride);
   return {};
 }
 
-Status decode_first_frame(std::span<const std::uint8_t> data, bool has_alpha, Picture& picture) {
+Status decode_first_frame(Encoded data, const MediaInfo& info, RowSink& sink) {
   const WebPData encoded = {data.data(), data.size()};
   const AnimationDecoder decoder(WebPAnimDecoderNew(&encoded, nullptr));
   if (!decoder) return corrupt();
   WebPAnimInfo animation;
   if (WebPAnimDecoderGetInfo(decoder.get(), &animation) == 0) return corrupt();
-  if (animation.canvas_width != picture.width || animation.canvas_height != picture.height) {
+  if (animation.canvas_width != info.width || animation.canvas_height != info.height) {
     return header_mismatch(Format::kWebp);
   }
   std::uint8_t* canvas = nullptr;
   int end_ms = 0;
   if (WebPAnimDecoderGetNext(decoder.get(), &canvas, &end_ms) == 0) return corrupt();
-  const std::size_t pixels = std::size_t{picture.width} * picture.height;
-  if (has_alpha) {
-    composite_on_white(canvas, picture.rgb.get(), pixels);
-  } else {
-    drop_fourth(canvas, picture.rgb.get(), pixels);
-  }
+  if (Status begun = sink.begin({info.width, info.height, info.orientation, 4}); !begun.ok()) return begun;
+  push_rows(sink, 0, info.height, canvas, std::size_t{4} * info.width);
   return {};
 }
 
 }  // namespace
 
-Result<Picture> decode_webp(std::span<const std::uint8_t> data, const MediaInfo& info) {
+Status decode_webp(Encoded data, const MediaInfo& info, const MediaLimits& /*limits*/,
+                   const DecodeOptions& /*options*/, RowSink& sink) {
   WebPBitstreamFeatures features;
   const VP8StatusCode code = WebPGetFeatures(data.data(), data.size(), &features);
   if (code != VP8_STATUS_OK) return failure(code);
@@ -84,13 +80,8 @@ Result<Picture> decode_webp(std::span<const std::uint8_t> data, const MediaInfo&
       static_cast<std::uint32_t>(features.height) != info.height) {
     return header_mismatch(info.format);
   }
-  auto picture = allocate_picture(info.width, info.height);
-  if (!picture.ok()) return picture;
-  const bool has_alpha = features.has_alpha != 0;
-  const Status status = features.has_animation != 0 ? decode_first_frame(data, has_alpha, picture.value())
-                                                    : decode_still(data, has_alpha, picture.value());
-  if (!status.ok()) return status;
-  return picture;
+  if (features.has_animation != 0) return decode_first_frame(data, info, sink);
+  return decode_still(data, info, features.has_alpha != 0 ? 4 : 3, sink);
 }
 
 }  // namespace floodgate

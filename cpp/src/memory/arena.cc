@@ -17,14 +17,20 @@ void ArenaLease::reset() {
   block_ = {};
 }
 
+std::span<std::uint8_t> ArenaLease::bytes() const { return arena_->bytes(block_); }
+
 Arena::Arena(std::shared_ptr<SharedRegion> region) : region_(std::move(region)) {
-  insert_run(0, region_->bytes().size());
+  insert_run(0, capacity_bytes());
 }
 
-Result<std::unique_ptr<Arena>> Arena::create(std::size_t bytes) {
+std::shared_ptr<Arena> Arena::over(std::shared_ptr<SharedRegion> region) {
+  return std::shared_ptr<Arena>(new Arena(std::move(region)));
+}
+
+Result<std::shared_ptr<Arena>> Arena::create(std::size_t bytes) {
   auto region = SharedRegion::anonymous(aligned(bytes));
   if (!region.ok()) return region.status();
-  return std::unique_ptr<Arena>(new Arena(std::move(region).value()));
+  return std::shared_ptr<Arena>(new Arena(std::move(region).value()));
 }
 
 Result<ArenaLease> Arena::allocate(std::size_t bytes) {
@@ -41,7 +47,7 @@ Result<ArenaLease> Arena::allocate(std::size_t bytes) {
   erase_run(runs_.find(offset));
   if (size > need) insert_run(offset + need, size - need);
   used_ += need;
-  return ArenaLease(this, ArenaBlock{offset, bytes});
+  return ArenaLease(shared_from_this(), ArenaBlock{offset, bytes});
 }
 
 void Arena::release(const ArenaBlock& block) {

@@ -75,7 +75,11 @@ Result<std::shared_ptr<SharedRegion>> BufferPool::fresh_region() const {
   const std::string key = "/floodgate-" + std::to_string(getpid()) + "-" +
                           std::to_string(options_.generation) + "-" +
                           std::to_string(next_serial.fetch_add(1));
-  return SharedRegion::named(key, region_bytes_);
+  auto region = SharedRegion::named(key, region_bytes_);
+  if (region.ok() && options_.device) {
+    region.value()->mirror_on(options_.device->mirror(region.value()->bytes()));
+  }
+  return region;
 }
 
 std::optional<std::uint32_t> BufferPool::begin_filling() {
@@ -120,6 +124,7 @@ std::span<std::uint8_t> BufferPool::row(std::uint32_t buffer, std::size_t tensor
 
 void BufferPool::gather(std::uint32_t from, std::span<const std::uint32_t> rows, std::uint32_t to,
                         std::int64_t row_length) const {
+  DeviceRegion* const device = buffers_[to].region->device();
   for (std::size_t tensor = 0; tensor < options_.tensors.size(); ++tensor) {
     const TensorLayout& layout = options_.tensors[tensor];
     const auto full = static_cast<std::size_t>(layout.row_bytes());
@@ -128,15 +133,24 @@ void BufferPool::gather(std::uint32_t from, std::span<const std::uint32_t> rows,
     std::uint8_t* target = tensor_base(to, tensor);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const std::uint8_t* row = source + rows[i] * full;
-      if (row != target + i * kept) std::memmove(target + i * kept, row, kept);
+      if (row == target + i * kept) continue;
+      std::memmove(target + i * kept, row, kept);
+      if (device != nullptr) {
+        device->upload(static_cast<std::size_t>(target - buffers_[to].region->bytes().data()) + i * kept,
+                       kept);
+      }
     }
   }
+  // A copy that failed has made the device's side invalid.
+  if (device != nullptr) (void)device->wait();
 }
 
 std::vector<TensorRef> BufferPool::tensor_refs(std::uint32_t buffer, std::uint32_t rows,
                                                std::int64_t row_length) const {
   std::vector<TensorRef> refs;
   const SharedRegion& region = *buffers_[buffer].region;
+  const DeviceRegion* const device = region.device();
+  const bool on_device = device != nullptr && device->valid();
   for (std::size_t tensor = 0; tensor < options_.tensors.size(); ++tensor) {
     const TensorLayout& layout = options_.tensors[tensor];
     TensorRef ref;
@@ -149,6 +163,11 @@ std::vector<TensorRef> BufferPool::tensor_refs(std::uint32_t buffer, std::uint32
       ref.shape.insert(ref.shape.end(), layout.row_shape.begin(), layout.row_shape.end());
     }
     ref.region = region.key();
+    if (on_device) {
+      ref.kind = MemoryKind::kCudaShm;
+      ref.device = device->device();
+      ref.handle.assign(device->handle().begin(), device->handle().end());
+    }
     ref.region_bytes = static_cast<std::int64_t>(region.bytes().size());
     ref.offset = static_cast<std::int64_t>(buffer * buffer_bytes_) + offsets_[tensor];
     ref.bytes = dtype_bytes(layout.dtype);

@@ -15,6 +15,9 @@ namespace {
 
 std::string reason(int error) { return std::strerror(error); }
 
+// Nobody who has the descriptor can shorten the file, which would make reading the mapping fatal.
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
 // Gives the file all its pages; 0 or an error number. A signal undoes what was done so far and is no reason
 // to give up, unless signals never let it finish.
 int reserve(int fd, std::size_t bytes) {
@@ -44,8 +47,24 @@ Result<std::shared_ptr<SharedRegion>> SharedRegion::map(std::string key, int fd,
 
 Result<std::shared_ptr<SharedRegion>> SharedRegion::anonymous(std::size_t bytes) {
   if (bytes == 0) return Status(Code::kInvalidArgument, "a shared region needs at least one byte");
-  const int fd = memfd_create("floodgate-arena", MFD_CLOEXEC);
+  const int fd = memfd_create("floodgate-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return Status(Code::kUnavailable, "cannot create shared memory: " + reason(errno));
+  auto region = map("", fd, bytes);
+  if (region.ok() && fcntl(fd, F_ADD_SEALS, kSeals) != 0) {
+    return Status(Code::kUnavailable, "cannot seal shared memory: " + reason(errno));
+  }
+  return region;
+}
+
+Result<std::shared_ptr<SharedRegion>> SharedRegion::adopt(int fd, std::size_t bytes) {
+  struct stat info {};
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (bytes == 0 || fstat(fd, &info) != 0 || static_cast<std::size_t>(info.st_size) < bytes || seals < 0 ||
+      (seals & F_SEAL_SHRINK) == 0) {
+    close(fd);
+    return Status(Code::kInvalidArgument,
+                  "the descriptor is no sealed shared memory of " + std::to_string(bytes) + " bytes");
+  }
   return map("", fd, bytes);
 }
 
@@ -73,6 +92,7 @@ Result<std::shared_ptr<SharedRegion>> SharedRegion::named(std::string key, std::
 }
 
 SharedRegion::~SharedRegion() {
+  device_.reset();  // it has pinned the pages
   munmap(base_, size_);
   if (!key_.empty()) shm_unlink(key_.c_str());
   close(fd_);

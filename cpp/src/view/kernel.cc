@@ -79,6 +79,9 @@ Kernel::Kernel(std::int32_t in, std::int32_t out, std::int32_t from, std::int32_
 
   taps_.reserve(static_cast<std::size_t>(length));
   starts_.reserve(static_cast<std::size_t>(length));
+  // No more than the range has room for, whatever the support.
+  weights_.reserve(static_cast<std::size_t>(length) *
+                   static_cast<std::size_t>(std::min(2.0 * support + 2.0, static_cast<double>(in))));
   std::vector<double> exact;
   for (std::int32_t i = 0; i < length; ++i) {
     const double center = (from + i + 0.5) * scale;
@@ -97,6 +100,30 @@ Kernel::Kernel(std::int32_t in, std::int32_t out, std::int32_t from, std::int32_
     for (const double weight : exact) weights_.push_back(to_fixed(sum != 0.0 ? weight / sum : weight));
     max_count_ = std::max(max_count_, count);
   }
+}
+
+Kernel Kernel::copy(std::int32_t from, std::int32_t length) {
+  Kernel kernel;
+  for (std::int32_t i = 0; i < length; ++i) {
+    kernel.taps_.push_back({from + i, 1});
+    kernel.starts_.push_back(static_cast<std::size_t>(i));
+  }
+  kernel.weights_.assign(static_cast<std::size_t>(length), 1 << kPrecisionBits);
+  kernel.max_count_ = 1;
+  return kernel;
+}
+
+void Kernel::mirror(std::int32_t in) {
+  for (std::size_t i = 0; i < taps_.size(); ++i) {
+    taps_[i].first = in - taps_[i].first - taps_[i].count;
+    const auto begin = weights_.begin() + static_cast<std::ptrdiff_t>(starts_[i]);
+    std::reverse(begin, begin + taps_[i].count);
+  }
+}
+
+void Kernel::reverse() {
+  std::reverse(taps_.begin(), taps_.end());
+  std::reverse(starts_.begin(), starts_.end());
 }
 
 }  // namespace floodgate

@@ -13,6 +13,8 @@ namespace floodgate {
 
 // 32 bits less 8 for the sample and 2 for filters whose weights leave [0, 1].
 inline constexpr int kPrecisionBits = 32 - 8 - 2;
+// Added to a sum before it is cut, so that it is rounded to nearest.
+inline constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);
 
 struct Taps {
   std::int32_t first;
@@ -25,6 +27,14 @@ class Kernel {
   // REQUIRES: in, out > 0; 0 <= from; from + length <= out.
   Kernel(std::int32_t in, std::int32_t out, std::int32_t from, std::int32_t length, Filter filter);
 
+  // Output pixel i is input pixel from + i.
+  static Kernel copy(std::int32_t from, std::int32_t length);
+
+  // Makes it read an axis of `in` pixels from the other end: each output pixel stays, its taps move.
+  void mirror(std::int32_t in);
+  // Makes the last output pixel the first.
+  void reverse();
+
   [[nodiscard]] std::int32_t length() const { return static_cast<std::int32_t>(taps_.size()); }
   // The most input pixels that one output pixel reads.
   [[nodiscard]] std::int32_t max_count() const { return max_count_; }
@@ -35,6 +45,8 @@ class Kernel {
   }
 
  private:
+  Kernel() = default;
+
   std::vector<Taps> taps_;
   std::vector<std::size_t> starts_;
   std::vector<std::int32_t> weights_;

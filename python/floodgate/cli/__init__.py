@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from floodgate.cli import doctor, models, moderate, policy, serve, triton
+from floodgate.cli import doctor, frames, health, models, moderate, policy, serve, triton
 from floodgate.errors import FloodgateError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.command("serve")(serve.command)
 app.command("moderate")(moderate.command)
+app.command("frames")(frames.command)
+app.command("health")(health.command)
 app.command("doctor")(doctor.command)
 app.add_typer(policy.app, name="policy")
 app.add_typer(models.app, name="models")

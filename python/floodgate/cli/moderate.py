@@ -1,4 +1,4 @@
-"""``floodgate moderate FILES… --text …``: judge pictures and texts through a running server."""
+"""``floodgate moderate FILES… --text …``: judge pictures, videos and texts through a running server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf import json_format
 
 from floodgate.cli import settings
 from floodgate.cli.table import Row, show
-from floodgate.client import Client, build_request, image_part, text_part
+from floodgate.client import Client, build_request, media_part, text_part
 from floodgate.errors import ConfigError, FloodgateError, Unavailable
 from floodgate.v1 import moderation_pb2 as pb
 
@@ -21,7 +21,9 @@ TEXT_FILE = ".txt"
 
 
 def command(
-    files: Annotated[list[Path] | None, typer.Argument(help="Pictures; a .txt file holds one comment a line.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures and videos; a .txt file: a comment a line.")
+    ] = None,
     text: Annotated[list[str] | None, typer.Option("--text", help="A text to judge; may repeat.")] = None,
     target: Annotated[
         str | None,
@@ -34,16 +36,21 @@ def command(
     audience: Annotated[str, typer.Option(help="Viewer audience of the taxonomy.")] = "",
     policy_revision: Annotated[str, typer.Option(help="Judge by this policy revision.")] = "",
     lane: Annotated[str, typer.Option(help="STANDARD, LIVE or BULK.")] = "STANDARD",
+    max_frames: Annotated[int, typer.Option(min=0, max=1024, help="Frames of a video at most; 0: the policy's.")] = 0,
+    min_interval_ms: Annotated[
+        int | None, typer.Option(min=0, max=3_600_000, help="Least distance of frames; default: the policy's.")
+    ] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Answer within this many milliseconds.")] = None,
     timeout: Annotated[float, typer.Option(help="gRPC deadline, seconds.")] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON lines.")] = False,
     config: settings.ConfigOption = None,
 ) -> None:
-    """Judges FILES and texts, each as an item of its own, and prints a table. Exit code 1 if any got no decision."""
-    named = read_files(files or [])
+    """Judges FILES and texts, each as an item of its own, and prints a table, for a video with the frames that were
+    looked at. Exit code 1 if any got no decision."""
+    named = read_files(files or [], max_frames=max_frames, min_interval_ms=min_interval_ms)
     named += [(f'"{words}"', text_part(words, language=language)) for words in text or []]
     if not named:
-        raise ConfigError("nothing to judge: give picture files or --text")
+        raise ConfigError("nothing to judge: give picture or video files or --text")
     items = [(name, [part]) for name, part in named]
     if together:
         items = [(" + ".join(name for name, _ in named), [part for _, part in named])]
@@ -87,7 +94,9 @@ def _plain(row: Row) -> dict[str, Any]:
     return {"item": row.name, "decision": decision}
 
 
-def read_files(files: Sequence[Path]) -> list[tuple[str, pb.Part]]:
+def read_files(
+    files: Sequence[Path], *, max_frames: int = 0, min_interval_ms: int | None = None
+) -> list[tuple[str, pb.Part]]:
     """(name, part) of each file; a .txt file gives one COMMENT part a line, ``#`` lines and blank ones left out, with
     an optional language tag before a tab. Raises ConfigError for a file that cannot be read."""
     named = []
@@ -97,7 +106,8 @@ def read_files(files: Sequence[Path]) -> list[tuple[str, pb.Part]]:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
         if path.suffix != TEXT_FILE:
-            named.append((path.name, image_part(data)))
+            part = media_part(data, max_frames=max_frames, min_interval_ms=min_interval_ms)
+            named.append((path.name, part))
             continue
         try:
             lines = data.decode().splitlines()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,34 +14,42 @@ from typing import Annotated, Any
 
 import typer
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from floodgate import __version__
+from floodgate.acceptor.control import Handover
+from floodgate.acceptor.fleet import Fleet
+from floodgate.acceptor.front import build_front, settle
+from floodgate.acceptor.urgency import JoiningRegistry
 from floodgate.cli import settings
+from floodgate.cli.media import media_options, require_small_views
 from floodgate.cli.moderate import read_files
 from floodgate.cli.run_dir import own_run_dir
+from floodgate.cli.served import check_files, is_triton_here, on_tensorrt, served_heads
 from floodgate.cli.table import Row, show
 from floodgate.client import AsyncClient, build_request
-from floodgate.config import Config, split_cores
-from floodgate.core import Core, CoreOptions, preprocessing_digest
+from floodgate.config import ARENA_RESERVE, Config
+from floodgate.core import Core, CoreOptions
+from floodgate.cores import CoreSplit, split_cores
 from floodgate.decision import DecisionLog
 from floodgate.errors import ConfigError, FloodgateError, ModelError, StartupError
-from floodgate.models import list_heads, verify
-from floodgate.pipeline import Pipeline, PolicySet
+from floodgate.media import MediaOptions, preprocessing_digest
+from floodgate.models import list_heads
+from floodgate.pipeline import Policies, PolicySet
 from floodgate.policy import load_policy
-from floodgate.triton.backend import TritonBackend, connect_remote, embedded
+from floodgate.triton.backend import TritonBackend
+from floodgate.triton.backends import connect_remote, embedded
 from floodgate.triton.ensemble import build_ensembles
 from floodgate.triton.install import locate
 from floodgate.triton.process import ServerOptions
-from floodgate.triton.repository import load_heads
-from floodgate.wire.admission import InFlight
+from floodgate.types import HeadSpec, Lane
 from floodgate.wire.metrics import Metrics
 from floodgate.wire.server import DoorServer, MetricsEndpoint
-from floodgate.wire.service import ModerationService, ServiceOptions
 
 log = logging.getLogger(__name__)
 
 _HEALTH_EVERY_S = 0.25
-_SWITCH_INTERVAL_S = 0.0005
+_READINESS_EVERY_S = 0.05
 
 
 def command(
@@ -77,15 +84,15 @@ def run(main: Coroutine[Any, Any, int], use_uvloop: bool) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that takes requests."""
+    """A server that takes requests on ``port``. ``reopen_log`` and ``spread`` reach every process that answers them:
+    the latter after ``policies`` were read again."""
 
-    door: DoorServer
-    backend: TritonBackend
-    core: Core
+    port: int
     policies: PolicySet
-    records: DecisionLog
     metrics: Metrics
     metrics_port: int
+    reopen_log: Callable[[], None]
+    spread: Callable[[Policies], None]
 
 
 def say(line: str) -> None:
@@ -97,9 +104,12 @@ def say(line: str) -> None:
 async def running(config: Config) -> AsyncIterator[Running]:
     """Starts everything in order, yields the running server, and takes it down in reverse: the door first, so that
     every accepted request is answered before what answers it goes. Raises StartupError or Unavailable."""
-    heads = load_heads(config.model_repository, config.heads)
-    if unfit := [finding.message for finding in verify(config.model_repository, config.heads) if not finding.servable]:
+    heads = served_heads(config)
+    findings = check_files(config, heads, on_this_machine=is_triton_here(config))
+    if unfit := [finding.message for finding in findings if not finding.servable]:
         raise ModelError("\n".join(unfit))
+    media = media_options(config)
+    require_small_views(heads, media.decode_min)
     configured = {head.name: head.labels for head in heads}
     known = {card.name: card.labels for card in list_heads(config.model_repository)}
     policies = PolicySet(
@@ -108,52 +118,91 @@ async def running(config: Config) -> AsyncIterator[Running]:
         lambda path: load_policy(path, config.taxonomy, configured, known),
     )
     ensembles = build_ensembles(heads)
-    workers, threads = split_cores(config)
-    say(f"policy {policies.active.id.name} {policies.active.id.revision}; heads {', '.join(config.heads)}")
+    split = split_cores(config)
+    say(f"policy {policies.active.id.name} {policies.active.id.revision}; heads {_names(heads)}")
     async with AsyncExitStack() as stack:
-        records = DecisionLog(config.decision_log, report=log.warning)
-        stack.callback(records.close)
         metrics = Metrics()
-        backend = _backend(config, threads, stack)
+        backend = _backend(config, heads, split.inference_threads, stack)
         where = f"Triton at {config.triton.address}" if config.triton.address else "an embedded Triton"
-        say(f"starting {where}: {workers} decode workers, {threads} inference threads")
-        core = Core(_core_options(config, workers), backend)
+        decoding = f"{split.decode_workers} decode workers{'' if media.decoder else ' on threads'}"
+        acceptors = f"{config.acceptors} acceptors, " if config.acceptors else ""
+        say(f"starting {where}: {acceptors}{decoding}, {split.inference_threads} inference threads")
+        options = core_options(config, split, media)
+        core = Core(options, backend)
         stack.push_async_callback(core.close)
         stack.push_async_callback(backend.close)
         await core.configure(ensembles)
         say("models ready: " + ", ".join(f"{ensemble.name}" for ensemble in ensembles))
-        pipeline = Pipeline(
+        digest = preprocessing_digest(ensembles, media.decode_min, core.device_decoder)
+        if config.acceptors:
+            handover = Handover(config, options, tuple(ensembles), policies.copy(), digest, config.acceptor_arena_bytes)
+            yield await _behind_acceptors(stack, core, backend, handover, policies, metrics)
+            return
+        records = DecisionLog(config.decision_log, report=log.warning)
+        stack.callback(records.close)
+        front = build_front(
+            config,
             core=core,
             backend=backend,
             policies=policies,
             ensembles=ensembles,
+            preprocessing_digest=digest,
             records=records,
-            server_version=__version__,
-            preprocessing_digest=preprocessing_digest(ensembles),
+            metrics=metrics,
         )
-        in_flight = InFlight(config.limits.requests_in_flight, config.limits.bytes_in_flight)
-        metrics.watch(in_flight, core.stats, backend.describe, lambda: asdict(records.stats()))
-        metrics_port = 0
-        if config.metrics_address:
-            endpoint = MetricsEndpoint(metrics.registry, config.metrics_address)
-            stack.callback(endpoint.close)
-            metrics_port = endpoint.port
-        options = ServiceOptions(
-            limits=config.limits,
-            rights=config.callers["default"],
-            answer_margin_ns=int(config.answer_margin_ms * 1e6),
-            default_budget_ns=int(config.default_budget_ms * 1e6),
-        )
-        service = ModerationService(pipeline.moderate, in_flight, metrics, options)
-        door = DoorServer(service, in_flight, address=config.address, message_bytes=config.limits.message_bytes)
+        metrics.watch_door(front.in_flight)
+        metrics.watch(core.stats, backend.describe, lambda: asdict(records.stats()), lambda: _versions(policies))
+        metrics_port = _serve_metrics(stack, metrics.registry, config)
+        door = front.door
         await door.start()
         health = asyncio.create_task(_publish_health(door, backend))
         stack.callback(health.cancel)
         await door.set_serving(backend.ready())
         try:
-            yield Running(door, backend, core, policies, records, metrics, metrics_port)
+            yield Running(door.port, policies, metrics, metrics_port, records.reopen, lambda _: None)
         finally:
             await door.drain(config.drain_s)
+
+
+async def _behind_acceptors(
+    stack: AsyncExitStack,
+    core: Core,
+    backend: TritonBackend,
+    handover: Handover,
+    policies: PolicySet,
+    metrics: Metrics,
+) -> Running:
+    """Has acceptors take the requests, until ``stack`` ends."""
+    fleet = Fleet(core, handover)
+    readiness = asyncio.create_task(_tell_acceptors(core, backend))
+    stack.callback(readiness.cancel)
+    metrics.watch(
+        lambda: fleet.counts.core(core.stats()), backend.describe, fleet.counts.log, lambda: _versions(policies)
+    )
+    metrics_port = _serve_metrics(stack, fleet.registry(metrics.registry), handover.config)
+    core.acceptors.set_ready(backend.ready())
+    await stack.enter_async_context(fleet.running())
+    return Running(fleet.port, policies, metrics, metrics_port, fleet.reopen_log, fleet.replace_policies)
+
+
+async def _tell_acceptors(core: Core, backend: TritonBackend) -> None:
+    while True:
+        core.acceptors.set_ready(backend.ready())
+        await asyncio.sleep(_READINESS_EVERY_S)
+
+
+def _serve_metrics(stack: AsyncExitStack, registry: CollectorRegistry, config: Config) -> int:
+    """The port of /metrics; 0: nowhere."""
+    if not config.metrics_address:
+        return 0
+    endpoint = MetricsEndpoint(JoiningRegistry(registry), config.metrics_address)
+    stack.callback(endpoint.close)
+    return endpoint.port
+
+
+def _versions(policies: PolicySet) -> dict[str, str]:
+    active = policies.active.id
+    return {"version": __version__, "policy": active.name, "revision": active.revision}
 
 
 async def _publish_health(door: DoorServer, backend: TritonBackend) -> None:
@@ -162,9 +211,19 @@ async def _publish_health(door: DoorServer, backend: TritonBackend) -> None:
         await asyncio.sleep(_HEALTH_EVERY_S)
 
 
-def _backend(config: Config, threads: int, stack: AsyncExitStack) -> TritonBackend:
+def _names(heads: Sequence[HeadSpec]) -> str:
+    """The heads, each with its platform where that is not the CPU."""
+    return ", ".join(head.name + (f" ({head.config_name})" if head.config_name else "") for head in heads)
+
+
+def _backend(config: Config, heads: tuple[HeadSpec, ...], threads: int, stack: AsyncExitStack) -> TritonBackend:
     if config.triton.address:
         return connect_remote(config.triton.address, memory=config.triton.memory)
+    if needy := on_tensorrt(heads):
+        raise StartupError(
+            f"{', '.join(needy)} is to run on tensorrt, and the embedded Triton has no TensorRT back end; run NVIDIA's "
+            "Triton (`floodgate triton serve`) and give its gRPC port as triton.address"
+        )
     install = locate(config.state_dir)
     if install is None:
         raise StartupError(f"there is no Triton under {config.state_dir}; run: floodgate triton install")
@@ -174,23 +233,34 @@ def _backend(config: Config, threads: int, stack: AsyncExitStack) -> TritonBacke
         precision=config.precision,
         liveness_timeout_s=config.triton.liveness_s,
     )
-    return embedded(install, options, config.model_repository, memory=config.triton.memory)
+    return embedded(
+        install,
+        options,
+        config.model_repository,
+        memory=config.triton.memory,
+    )
 
 
-def _core_options(config: Config, workers: int) -> CoreOptions:
-    core, limits = config.core, config.limits
+def core_options(config: Config, split: CoreSplit, media: MediaOptions) -> CoreOptions:
+    """What ``config`` says of the core, which decodes on its share of the cores."""
+    core = config.core
     return CoreOptions(
-        decode_workers=workers,
-        arena_bytes=core.arena_bytes,
+        decode_workers=split.decode_workers,
+        # Acceptors copy what they take into arenas of their own; here texts alone are copied then.
+        arena_bytes=max(2 * config.limits.text_bytes, core.arena_bytes // 8) if config.acceptors else core.arena_bytes,
         queue_rows=core.queue_rows,
+        max_wait_s=core.max_wait_s,
+        lane_floors={Lane[name.upper()]: floor for name, floor in core.lane_floors.model_dump().items()},
         buffers=core.buffers,
         credit=core.credit,
         quarantine=core.quarantine,
         max_batch=core.max_batch,
-        image_bytes=limits.image_bytes,
-        pixels=limits.pixels,
-        side_px=limits.side_px,
-        text_bytes=limits.text_bytes,
+        live_reserve=ARENA_RESERVE,
+        text_bytes=config.limits.text_bytes,
+        media=media,
+        acceptors=config.acceptors,
+        acceptor_arena_bytes=config.acceptor_arena_bytes if config.acceptors else 0,
+        shares_cores=split.is_shared and not config.triton.address,
     )
 
 
@@ -204,15 +274,22 @@ async def _serve(config: Config, examples: Path | None, once: bool) -> int:
         if server is None:
             say("stopped before it served")
             return 0
-        loop.add_signal_handler(signal.SIGHUP, _reload, server)
-        _settle()
+        reloads: set[asyncio.Task[None]] = set()
+
+        def hang_up() -> None:
+            reload = loop.create_task(_reload(server))
+            reloads.add(reload)
+            reload.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+        settle()
         host = _host(config.address)
         metrics = f"; metrics at http://{_host(config.metrics_address)}:{server.metrics_port}/metrics"
         metrics = metrics if server.metrics_port else ""
-        say(f"serving floodgate.v1.Moderation on {host}:{server.door.port}{metrics}")
+        say(f"serving floodgate.v1.Moderation on {host}:{server.port}{metrics}")
         code = 0
         if examples is not None:
-            code = await _moderate_examples(f"{host}:{server.door.port}", examples)
+            code = await _moderate_examples(f"{host}:{server.port}", examples)
         if not (examples is not None and once):
             if examples is not None:
                 say("press Ctrl-C to stop")
@@ -220,15 +297,6 @@ async def _serve(config: Config, examples: Path | None, once: bool) -> int:
         say("draining: new requests are refused, accepted ones are answered")
     say("stopped")
     return code
-
-
-def _settle() -> None:
-    """Keeps the interpreter from pausing the event loop: what the start made (modules, policies, schemas) lives as long
-    as the process and need not be walked by each full collection, and a thread that wants the interpreter while another
-    has it (the log's writer encoding records) gets it sooner than after the default 5 ms."""
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 async def _start(stack: AsyncExitStack, config: Config, stop: asyncio.Event) -> Running | None:
@@ -249,14 +317,15 @@ def _host(address: str) -> str:
     return address.rpartition(":")[0]
 
 
-def _reload(server: Running) -> None:
-    server.records.reopen()
+async def _reload(server: Running) -> None:
+    server.reopen_log()
     try:
-        server.policies.reload()
+        await server.policies.reload()
     except StartupError as error:
         server.metrics.reloaded("refused")
         log.error("SIGHUP: the policies stay as they were, because the new ones were refused:\n%s", error)
     else:
+        server.spread(server.policies)
         server.metrics.reloaded("taken")
         log.info("SIGHUP: policy %s is active", server.policies.active.id.revision)
 

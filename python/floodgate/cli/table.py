@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from floodgate.cli.timeline import plain, timelines
 from floodgate.errors import FloodgateError
 from floodgate.v1 import moderation_pb2 as pb
 
 _STYLE = {"ALLOW": "green", "LABEL": "yellow", "AGE_RESTRICT": "yellow", "LIMIT": "magenta", "REMOVE": "red"}
 _HELD = "yellow"
 _NAME_WIDTH = 40
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 500
 # A detector scores everything it knows in every picture; what it did not see is not worth a line.
 _FAINT = 0.05
 
@@ -36,7 +37,12 @@ def console_for_tables() -> Console:
 
 
 def show(rows: Iterable[Row], console: Console | None = None) -> None:
-    """Prints each item's action, whatever speaks for it one line each, and the time it took."""
+    """Prints what was looked at of each video and animation, then each item's action, whatever speaks for it one line
+    each, and the time it took."""
+    rows, console = list(rows), console or console_for_tables()
+    for row in rows:
+        if row.decision is not None:
+            timelines(row.name, row.decision, console)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("item", no_wrap=True, max_width=_NAME_WIDTH)
     table.add_column("action", no_wrap=True)
@@ -45,12 +51,12 @@ def show(rows: Iterable[Row], console: Console | None = None) -> None:
     for row in rows:
         if row.decision is None:
             code = row.error.code if row.error is not None else "INTERNAL"
-            table.add_row(_name(row.name), Text(code, "red"), _plain(str(row.error)), "")
+            table.add_row(_name(row.name), Text(code, "red"), plain(str(row.error)), "")
         else:
-            why = Text("\n").join(_plain(line) for line in _reasons(row.decision))
+            why = Text("\n").join(plain(line) for line in _reasons(row.decision))
             milliseconds = f"{row.decision.timings.total_us / 1000:.0f}"
             table.add_row(_name(row.name), _action(row.decision), why, milliseconds)
-    (console or console_for_tables()).print(table)
+    console.print(table)
 
 
 def _action(decision: pb.Decision) -> Text:
@@ -68,6 +74,8 @@ def _reasons(decision: pb.Decision) -> Iterable[str]:
         if part.state != pb.PartStatus.STATE_JUDGED:
             state = pb.PartStatus.State.Name(part.state).removeprefix("STATE_").lower()
             yield (f"part {part.part_id} {state}: " if several else f"{state}: ") + part.reason
+        if part.note:
+            yield (f"part {part.part_id} " if several else "") + f"note: {part.note}"
     if decision.HasField("review"):
         yield f"review: queue {decision.review.queue}" + (", unpublished until then" if decision.review.hold else "")
     for outcome in decision.market_outcomes:
@@ -79,7 +87,10 @@ def _reasons(decision: pb.Decision) -> Iterable[str]:
         kind = pb.Degradation.Kind.Name(degradation.kind).removeprefix("KIND_").lower().replace("_", " ")
         yield f"degraded, {kind}: {', '.join(degradation.missing)}"
     found = {finding.label for finding in decision.findings}
+    in_time = {part.part_id for part in decision.parts if part.HasField("sampling")}
     for score in decision.scores:
+        if score.part_id in in_time:
+            continue  # the timeline shows them
         faint = score.label.startswith("sexual.nudity.") and score.score < _FAINT
         if not faint and (score.label not in found or several):
             where = f"part {score.part_id}: " if several else ""
@@ -95,9 +106,4 @@ def _finding(finding: pb.Finding) -> str:
 
 
 def _name(name: str) -> Text:
-    return _plain(name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…")
-
-
-def _plain(text: str) -> Text:
-    """Text as it is: nothing in it is markup, and no character of it moves the cursor."""
-    return Text("".join(letter if letter.isprintable() else " " for letter in text))
+    return plain(name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…")

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON values and back, strictly and without loss.
+"""Frozen dataclasses to JSON text and back, strictly and without loss.
 
 Enums go by name, tuples become lists, and what equals a field's default or is None is left out. Scores are
 float32: they are written as the shortest decimal that reads back as the same float32 (0.7, not
@@ -9,13 +9,15 @@ unknown keys.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+import struct
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -56,41 +58,121 @@ def _fields(cls: type) -> tuple[_Field, ...]:
     return tuple(found)
 
 
+_pack_float32 = struct.Struct("=f").pack
+
+
 def shortest_float32(value: float) -> float:
     """The float64 whose shortest decimal is that of ``float32(value)``. Raises ValueError unless it is
     finite."""
-    narrow = np.float32(value)
-    if not math.isfinite(narrow):
+    try:
+        narrow = _pack_float32(value)
+    except OverflowError:
+        raise ValueError(f"{value} is no finite number") from None
+    if not math.isfinite(value):
         raise ValueError(f"{value} is no finite number")
-    short = float(str(narrow))
-    return short if np.float32(short) == narrow else float(narrow)
+    # Nine digits tell any two float32 apart, six are always kept (C11, 5.2.4.2.2), and "g" drops zeros at the end.
+    exact = struct.unpack("=f", narrow)[0]
+    short = float(f"{exact:.8g}")
+    if not _is_float32(short, narrow):
+        return float(f"{exact:.9g}")
+    for digits in (7, 6):
+        shorter = float(f"{exact:.{digits}g}")
+        if not _is_float32(shorter, narrow):
+            break
+        short = shorter
+    return short
 
 
-def encode(value: Any) -> Any:
-    """A dataclass, enum, tuple, mapping or plain value as JSON values."""
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, (int, float)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): encode(entry) for key, entry in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [encode(entry) for entry in value]
-    row: dict[str, Any] = {}
-    cls: type = type(value)
-    for entry in _fields(cls):
-        held = getattr(value, entry.name)
-        if held is None or (not entry.required and held == entry.default):
-            continue
-        row[entry.name] = shortest_float32(held) if entry.is_float32 else encode(held)
-    return row
+def _is_float32(value: float, narrow: bytes) -> bool:
+    try:
+        return _pack_float32(value) == narrow
+    except OverflowError:  # rounded up beyond the largest float32
+        return False
 
 
-def compact(row: Mapping[str, Any]) -> str:
-    """One line of ASCII JSON. Raises ValueError for NaN and infinities."""
-    return json.dumps(row, separators=(",", ":"), allow_nan=False)
+Writer = Callable[[Any], str]
+_writers: dict[type, Writer] = {}
+
+
+def text_of(value: Any) -> str:
+    """A dataclass, enum, tuple, mapping or plain value as compact ASCII JSON. Raises ValueError for NaN and
+    infinities, TypeError for what JSON cannot hold."""
+    writer = _writers.get(type(value))
+    if writer is None:
+        writer = _writers[type(value)] = _writer_of(type(value))
+    return writer(value)
+
+
+def _writer_of(cls: type) -> Writer:
+    if dataclasses.is_dataclass(cls):
+        return fields_writer(cls)
+    if issubclass(cls, Enum):
+        return {member: encode_basestring_ascii(member.name) for member in cls}.__getitem__
+    if cls is type(None) or cls is bool:
+        return {None: "null", True: "true", False: "false"}.__getitem__
+    if issubclass(cls, str):
+        return encode_basestring_ascii
+    if issubclass(cls, int):
+        return int.__repr__
+    if issubclass(cls, float):
+        return _float_text
+    if issubclass(cls, Mapping):
+        return _mapping_text
+    if issubclass(cls, (tuple, list)):
+        return _list_text
+    raise TypeError(f"{cls.__name__} is no JSON value")
+
+
+def _float_text(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no finite number")
+    return float.__repr__(value)
+
+
+# Thresholds, and a score in every comparison it takes part in, come again and again.
+@lru_cache(maxsize=4096)
+def _nonzero_float32_text(value: float) -> str:
+    return repr(shortest_float32(value))
+
+
+def _float32_text(value: float) -> str:
+    # Both zeros are one key to the cache.
+    return _nonzero_float32_text(value) if value else repr(float(value))
+
+
+def _mapping_text(value: Mapping[Any, Any]) -> str:
+    return (
+        "{" + ",".join([f"{encode_basestring_ascii(str(key))}:{text_of(entry)}" for key, entry in value.items()]) + "}"
+    )
+
+
+def _list_text(value: tuple[Any, ...] | list[Any]) -> str:
+    return "[" + ",".join([text_of(entry) for entry in value]) + "]" if value else "[]"
+
+
+def fields_writer(cls: type, leave_out: frozenset[str] = frozenset()) -> Writer:
+    """Writes dataclass ``cls`` as a JSON object, without the fields ``leave_out`` (two fields at least must stay)."""
+    fields = [entry for entry in _fields(cls) if entry.name not in leave_out]
+    read = attrgetter(*(entry.name for entry in fields))
+    plan = [
+        (f'"{entry.name}":', entry.required, entry.default, _float32_text if entry.is_float32 else text_of)
+        for entry in fields
+    ]
+
+    def write(value: Any) -> str:
+        return (
+            "{"
+            + ",".join(
+                [
+                    key + text(held)
+                    for (key, required, default, text), held in zip(plan, read(value), strict=True)
+                    if held is not None and (required or held != default)
+                ]
+            )
+            + "}"
+        )
+
+    return write
 
 
 def decode(kind: type[T], value: Any, path: str) -> T:

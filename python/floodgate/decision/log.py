@@ -8,9 +8,10 @@ The file is opened with O_APPEND and lines are written whole, many to a ``write`
 that several processes can share one file on a local disk. A line torn by a full disk or a crash is ended
 before the next one begins, and ``read_log`` reports it as what it is.
 
-Durability: data is handed to the kernel at once, and synchronised to the disk (``fdatasync``) at the latest
+Durability: data is handed to the kernel within 20 ms, and synchronised to the disk (``fdatasync``) at the latest
 ``sync_interval_s`` after it was written, and on ``flush``, ``reopen`` and ``close``. A crash of the process
-loses what is in the queue; a crash of the machine, at most that interval.
+loses what is in the queue; a crash of the machine, at most that interval. The writer waits that long for more
+to write because waking it for every decision costs the event loop more than encoding the record does.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from floodgate.decision.record import DecisionRecord
 from floodgate.errors import ConfigError
 
 _BATCH_RECORDS = 256
+_GATHER_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class DecisionLog:
         self._report = report
         self._capacity = capacity
         self._sync_interval_s = sync_interval_s
+        self._enough = min(_BATCH_RECORDS, capacity)
 
         # Guarded by _wake's lock.
         self._wake = threading.Condition()
@@ -75,6 +78,7 @@ class DecisionLog:
         self._failed = 0
         self._written = 0
         self._bytes = 0
+        self._idle = False
         self._overflowing = False
         self._overflow_lost = 0
         self._closing = False
@@ -104,7 +108,9 @@ class DecisionLog:
             if not self._closing and len(self._queue) < self._capacity:
                 self._queue.append(record)
                 self._accepted += 1
-                self._wake.notify_all()
+                if self._idle or len(self._queue) == self._enough:
+                    self._idle = False
+                    self._wake.notify_all()
                 return True
             self._dropped += 1
             self._overflow_lost += 1
@@ -169,8 +175,12 @@ class DecisionLog:
         """One round: wait, write a batch, synchronise. False when the log is closed and all is written."""
         with self._wake:
             if self._nothing_to_do():
+                self._idle = True
                 # Only data that is not yet on the disk needs a wake-up of its own.
                 self._wake.wait(self._sync_interval_s if self._unsynced else None)
+                self._idle = False
+            if self._queue:
+                self._wake.wait_for(self._urgent, _GATHER_S)
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH_RECORDS))]
             drained = not self._queue
             sync_goal = self._sync_asked if drained else self._sync_done
@@ -200,6 +210,15 @@ class DecisionLog:
     def _nothing_to_do(self) -> bool:
         return not (
             self._queue or self._closing or self._sync_asked > self._sync_done or self._reopen_asked > self._reopen_done
+        )
+
+    def _urgent(self) -> bool:
+        """Whether what is queued cannot wait for more to join it."""
+        return (
+            len(self._queue) >= self._enough
+            or self._closing
+            or self._sync_asked > self._sync_done
+            or self._reopen_asked > self._reopen_done
         )
 
     def _write(self, batch: list[DecisionRecord]) -> None:

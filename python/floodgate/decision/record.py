@@ -13,8 +13,10 @@ Schema, version 1. Values that equal their default, and absent ones, are left ou
     context             origin_market, markets, viewer_audience, creator_id (opaque), signals, declared_labels
     parts[]             part_id, role, modality, sha256 (of the encoded bytes, hex), size_bytes, state,
     reason,
-                        reason_code, language, media {format, width, height}, frames_sampled, frames_dropped,
-                        scores[], missing[] {head, reason}
+                        reason_code, language, scores[], missing[] {head, reason},
+                        media {format, codec, width, height, frame_times_ms[] of the frames judged},
+                        frames_sampled, frames_dropped, frames_missed, duration_ms, note, partial,
+                        sampling {max_frames, min_interval_ms, seed (0x…, 64 bits)} of a video or an animation
     parts[].scores[]    head, label, score (float32, shortest decimal that reads back the same), time_ms,
                         in_competence and competence_reason when outside, box {x0, y0, x1, y1}, span [start,
                         end)
@@ -24,21 +26,25 @@ Schema, version 1. Values that equal their default, and absent ones, are left ou
     models[]            name, version, digest
     preprocessing_digest   SHA-256, hex, over the views and decoders that made the heads' inputs
     degraded[]          flags such as DEADLINE, HEAD_MISSING
-    timings             queue_us, decode_us, infer_us, policy_us, total_us
+    timings             submit_us, queue_us, decode_us, infer_us, answer_us, policy_us, total_us
     automation          automated: no person is asked; automated_with_review: one is
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from floodgate.decision.encoding import compact, decode, encode
+from floodgate.decision.encoding import decode, fields_writer, text_of
 from floodgate.types import (
     Context,
+    FrameScore,
+    MissingHead,
     ModelRef,
     Part,
     PartResult,
@@ -57,11 +63,14 @@ AUTOMATED_WITH_REVIEW = "automated_with_review"
 
 @dataclass(frozen=True, slots=True)
 class MediaFacts:
-    """What the decoder saw: ``format`` such as "jpeg", the upright picture's size in pixels."""
+    """What the decoder saw: ``format`` such as "jpeg" or "mp4", ``codec`` of a video, the upright picture's size in
+    pixels, and when the frames of a video or an animation are shown that were judged, ms."""
 
     format: str = ""
     width: int = 0
     height: int = 0
+    codec: str = ""
+    frame_times_ms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +89,7 @@ def part_record(part: Part, result: PartResult, media: MediaFacts | None = None)
     """Bind a part to its result. Raises ValueError when they are not of the same part."""
     if part.part_id != result.part_id:
         raise ValueError(f"part '{part.part_id}' and a result of part '{result.part_id}' do not belong together")
-    digest = hashlib.sha256(part.data).hexdigest()
-    return PartRecord(result, digest, len(part.data), part.language, media)
+    return PartRecord(result, part.content.sha256, part.content.size_bytes, part.language, media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,33 +127,32 @@ class DecisionRecord:
     def to_json_line(self) -> str:
         """One line of JSON that ends with a newline and holds no other. Raises ValueError for a value that
         is no finite number, which no record may hold."""
-        verdict = encode(self.verdict)
-        verdict.pop("policy")
-        row = {
-            "schema": SCHEMA,
-            "decision_id": self.decision_id,
-            "time": self.time,
-            "server_version": self.server_version,
-            "request_id": self.request_id,
-            "content_id": self.content_id,
-            "content_version": self.content_version,
-            "surface": self.surface,
-            "trigger": self.trigger,
-            "mode": self.mode,
-            "lane": self.lane,
-            "caller": self.caller,
-            "context": encode(self.context),
-            "parts": [_part_row(part) for part in self.parts],
-            "steps": verdict.pop("steps", []),
-            "verdict": verdict,
-            "policy": encode(self.policy),
-            "models": [encode(model) for model in self.models],
-            "preprocessing_digest": self.preprocessing_digest,
-            "degraded": list(self.degraded),
-            "timings": encode(self.timings),
-            "automation": self.automation,
-        }
-        return compact(row) + "\n"
+        verdict = self.verdict
+        return "".join(
+            (
+                f'{{"schema":{SCHEMA}',
+                *[f',"{name}":{text_of(value)}' for name, value in zip(_HEAD, _head_of(self), strict=True)],
+                ',"parts":[',
+                ",".join([_part_text(part) for part in self.parts]),
+                '],"steps":',
+                text_of(verdict.steps),
+                ',"verdict":',
+                _verdict_text(verdict),
+                ',"policy":',
+                text_of(verdict.policy),
+                ',"models":',
+                text_of(self.models),
+                ',"preprocessing_digest":',
+                text_of(self.preprocessing_digest),
+                ',"degraded":',
+                text_of(self.degraded),
+                ',"timings":',
+                text_of(self.timings),
+                ',"automation":',
+                text_of(self.automation),
+                "}\n",
+            )
+        )
 
     @staticmethod
     def from_json(line: str | bytes) -> DecisionRecord:
@@ -183,6 +190,21 @@ def _no_constant(word: str) -> object:
     raise ValueError(f"not a decision record: {word} is no JSON number")
 
 
+_HEAD = (
+    "decision_id",
+    "time",
+    "server_version",
+    "request_id",
+    "content_id",
+    "content_version",
+    "surface",
+    "trigger",
+    "mode",
+    "lane",
+    "caller",
+    "context",
+)
+_head_of = attrgetter(*_HEAD)
 _FROM_RESULT = (
     "part_id",
     "role",
@@ -192,16 +214,43 @@ _FROM_RESULT = (
     "reason_code",
     "frames_sampled",
     "frames_dropped",
+    "frames_missed",
+    "duration_ms",
+    "note",
+    "partial",
 )
+# What the result repeats of the media facts, which hold it in the record.
+_FROM_MEDIA = {"media_format": "format", "codec": "codec"}
+_SEED = re.compile(r"0x[0-9a-f]{16}")
 
 
-def _part_row(part: PartRecord) -> dict[str, object]:
-    row = encode(part)
-    result = row.pop("result")
-    for entry in (*result.get("scores", ()), *result.get("missing", ())):
-        if entry.pop("part_id") != part.result.part_id:
-            raise ValueError(f"part '{part.result.part_id}' holds a score of another part")
-    return {**result, **row}
+_verdict_text = fields_writer(Verdict, frozenset(("steps", "policy")))
+_result_text = fields_writer(PartResult, frozenset((*_FROM_MEDIA, "scores", "missing", "plan")))
+_score_text = fields_writer(FrameScore, frozenset(("part_id",)))
+_missing_text = fields_writer(MissingHead, frozenset(("part_id",)))
+_identity_text = fields_writer(PartRecord, frozenset(("result",)))
+
+
+def _part_text(part: PartRecord) -> str:
+    result = part.result
+    named = {score.part_id for score in result.scores} | {missing.part_id for missing in result.missing}
+    if not named <= {result.part_id}:
+        raise ValueError(f"part '{result.part_id}' holds a score of another part")
+    texts = [_result_text(result)[1:-1]]
+    if result.scores:
+        texts.append(f'"scores":[{",".join([_score_text(score) for score in result.scores])}]')
+    if result.missing:
+        texts.append(f'"missing":[{",".join([_missing_text(missing) for missing in result.missing])}]')
+    if result.plan is not None:
+        # 64 bits do not survive readers that hold numbers as float64: the seed is text.
+        plan = {
+            "max_frames": result.plan.max_frames,
+            "min_interval_ms": result.plan.min_interval_ms,
+            "seed": f"0x{result.plan.seed:016x}",
+        }
+        texts.append(f'"sampling":{text_of(plan)}')
+    texts.append(_identity_text(part)[1:-1])
+    return "{" + ",".join(texts) + "}"
 
 
 def _part_fields(row: object, index: int) -> dict[str, object]:
@@ -214,14 +263,33 @@ def _part_fields(row: object, index: int) -> dict[str, object]:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError(f"record.parts[{index}].{name}: not a list of mappings")
         result[name] = [{**entry, "part_id": result.get("part_id")} for entry in entries]
+    if "sampling" in fields:
+        result["plan"] = _plan_fields(fields.pop("sampling"), f"record.parts[{index}].sampling")
+    media = fields.get("media")
+    if isinstance(media, dict):
+        result.update({name: media[source] for name, source in _FROM_MEDIA.items() if source in media})
     fields["result"] = result
     return fields
 
 
+def _plan_fields(row: object, path: str) -> dict[str, object]:
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: not a mapping")
+    seed = row.get("seed")
+    if not isinstance(seed, str) or not _SEED.fullmatch(seed):
+        raise ValueError(f"{path}.seed: {seed!r:.80} is not 0x and 16 hex digits")
+    return {**row, "seed": int(seed, 16)}
+
+
 def utc_time(unix_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds: "2026-11-22T09:30:00.123Z"."""
-    moment = datetime.fromtimestamp(unix_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"
+    return f"{_utc_second(unix_ms // 1000)}.{unix_ms % 1000:03d}Z"
+
+
+# Many decisions fall into one second.
+@lru_cache(maxsize=4)
+def _utc_second(unix_s: int) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class State(Enum):
     UNLOCKED = "unlocked"  # present, and the lock says nothing about them
     MISSING = "missing"  # not there: pull, or put them there
     DIFFERENT = "different"  # there, and not what the lock names
+    STALE = "stale"  # built of other weights, or for other batches, than are served now
+    FOREIGN = "foreign"  # built for another GPU, or by another builder or version
     BROKEN = "broken"  # the head directory itself is not one
 
 

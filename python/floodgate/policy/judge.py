@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from floodgate.policy.compiled import CompiledPolicy
+from floodgate.policy.combination import float32
+from floodgate.policy.compiled import CompiledPolicy, DefaultRules, LabelRule
 from floodgate.policy.condition import AllOf, AnyOf, Condition, DeclaredTerm, ScoreTerm, SignalTerm, Term
 from floodgate.policy.measure import LabelMeasure, PartValue
-from floodgate.policy.outcome import Outcome
-from floodgate.policy.scope import Scope
+from floodgate.policy.outcome import Outcome, RoleRules
+from floodgate.policy.scope import Scope, Variants
 from floodgate.policy.strictness import merge
 from floodgate.types import (
     ConditionKind,
@@ -72,6 +71,7 @@ class Judge:
             self._report_absent(entry)
             self._unscored(entry)
         self._unreadable()
+        self._partial()
         for condition in self._policy.conditions:
             self._condition(condition)
         result = self._result
@@ -96,7 +96,8 @@ class Judge:
     ) -> None:
         margin = None
         if value is not None and threshold is not None:
-            margin = float(np.float32(value) - np.float32(threshold))
+            # Both are float32, so that float64 holds enough of the difference to round it as float32 would.
+            margin = float32(value - threshold)
         self._result.steps.append(
             RuleStep(self._market, label, rule_id, value, threshold, margin, fired, override, condition)
         )
@@ -156,46 +157,51 @@ class Judge:
             self._found(entry.rule.label, entry.rule.policy_ref, outcome, evidence, ConditionKind.UNSCORED)
 
     def _unreadable(self) -> None:
-        """Each label that applies to an unreadable part has its say; where one has no rule of its own, or
-        none applies, the default rule stands for the part as a whole, with no label."""
-        override, defaults = self._policy.defaults.unreadable.at(self._scope)
+        parts = [part for part in self._parts if part.state is PartState.UNREADABLE]
+        self._whole(ConditionKind.UNREADABLE, parts, lambda rules: rules.unreadable)
+
+    def _partial(self) -> None:
+        parts = [part for part in self._parts if part.partial and part.state is not PartState.UNREADABLE]
+        self._whole(ConditionKind.PARTIAL, parts, lambda rules: rules.partial)
+
+    def _whole(
+        self,
+        kind: ConditionKind,
+        parts: Sequence[PartResult],
+        rules_of: Callable[[LabelRule | DefaultRules], Variants[RoleRules]],
+    ) -> None:
+        """What follows from the condition of whole parts. Each label that applies to a part has its say; where one has
+        no rule of its own, or none applies, the default rule stands for the part as a whole, with no label."""
+        if not parts:
+            return
+        override, defaults = rules_of(self._policy.defaults).at(self._scope)
         fired: dict[tuple[str, str], tuple[str, Outcome, list[Evidence]]] = {}
-        for part in self._parts:
-            if part.state is not PartState.UNREADABLE:
-                continue
+        for part in parts:
             applicable = [entry.rule for entry in self._measures if entry.rule.applies_to(part.role, part.modality)]
             inherits = not applicable
             for rule in applicable:
-                own_override, own = rule.unreadable.at(self._scope)
+                own_override, own = rules_of(rule).at(self._scope)
                 if part.role not in own:
                     inherits = True
                     continue
-                self._note_unreadable(fired, part.part_id, rule.label, rule.policy_ref, own[part.role], own_override)
+                outcome = own[part.role]
+                self._note_part(kind, part.part_id, rule.label, outcome, own_override)
+                _fire(fired, part.part_id, rule.label, rule.policy_ref, outcome)
             if inherits:
-                ref = self._policy.guidelines
-                self._note_unreadable(fired, part.part_id, "", ref, defaults.get(part.role), override)
+                outcome = defaults.get(part.role)
+                self._note_part(kind, part.part_id, "", outcome, override)
+                _fire(fired, part.part_id, "", self._policy.guidelines, outcome)
         for (label, _), (policy_ref, outcome, evidence) in fired.items():
-            self._found(label, policy_ref, outcome, evidence, ConditionKind.UNREADABLE)
+            self._found(label, policy_ref, outcome, evidence, kind)
 
-    def _note_unreadable(
-        self,
-        fired: dict[tuple[str, str], tuple[str, Outcome, list[Evidence]]],
-        part_id: str,
-        label: str,
-        policy_ref: str,
-        outcome: Outcome | None,
-        override: str,
-    ) -> None:
+    def _note_part(self, kind: ConditionKind, part_id: str, label: str, outcome: Outcome | None, override: str) -> None:
         self._step(
             label,
             outcome.rule_id if outcome else "",
             fired=outcome is not None,
             override=override,
-            condition=f"{part_id} {ConditionKind.UNREADABLE.value}",
+            condition=f"{part_id} {kind.value}",
         )
-        if outcome is not None:
-            entry = fired.setdefault((label, outcome.rule_id), (policy_ref, outcome, []))
-            entry[2].append(Evidence(part_id))
 
     def _found(
         self, label: str, policy_ref: str, outcome: Outcome, evidence: list[Evidence], kind: ConditionKind
@@ -272,6 +278,17 @@ class Judge:
             hold=any(order.hold for order, _ in orders),
             reasons=tuple(dict.fromkeys(rule_id for _, rule_id in orders)),
         )
+
+
+def _fire(
+    fired: dict[tuple[str, str], tuple[str, Outcome, list[Evidence]]],
+    part_id: str,
+    label: str,
+    policy_ref: str,
+    outcome: Outcome | None,
+) -> None:
+    if outcome is not None:
+        fired.setdefault((label, outcome.rule_id), (policy_ref, outcome, []))[2].append(Evidence(part_id))
 
 
 def _basis(value: PartValue, threshold: float) -> ScoreBasis:

@@ -31,7 +31,7 @@ from floodgate.types import Modality, Role
 MAX_FRAMES = 10_000
 MAX_WINDOW_MS = 3_600_000
 
-_OVERRIDABLE = ("ladder", "unscored", "unreadable")
+_OVERRIDABLE = ("ladder", "unscored", "unreadable", "partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,22 @@ class KnownHeads:
 
 @dataclass(frozen=True, slots=True)
 class RulesDraft:
-    """The three things that can be overridden, each with its overrides and the place of its base."""
+    """The four things that can be overridden, each with its overrides and the place of its base."""
 
     ladder: Ladder
     unscored: RoleRules
     unreadable: RoleRules
+    partial: RoleRules
     ladders: tuple[Override[Ladder], ...]
     unscoreds: tuple[Override[RoleRules], ...]
     unreadables: tuple[Override[RoleRules], ...]
+    partials: tuple[Override[RoleRules], ...]
     spans: Mapping[str, Span]
 
     @property
     def selectors(self) -> tuple[Selector, ...]:
-        return tuple(o.selector for group in (self.ladders, self.unscoreds, self.unreadables) for o in group)
+        groups = (self.ladders, self.unscoreds, self.unreadables, self.partials)
+        return tuple(o.selector for group in groups for o in group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class LabelDraft:
             unreadable=resolve(
                 rules.unreadable, rules.unreadables, axes, log, f"'unreadable' {what}", spans["unreadable"]
             ),
+            partial=resolve(rules.partial, rules.partials, axes, log, f"'partial' {what}", spans["partial"]),
         )
 
 
@@ -95,6 +99,7 @@ def compile_defaults(rules: RulesDraft, axes: Axes, log: DiagnosticLog) -> Defau
         unreadable=resolve(
             rules.unreadable, rules.unreadables, axes, log, "the default 'unreadable'", spans["unreadable"]
         ),
+        partial=resolve(rules.partial, rules.partials, axes, log, "the default 'partial'", spans["partial"]),
     )
 
 
@@ -140,6 +145,7 @@ class LabelReader:
         ladders: list[Override[Ladder]] = []
         unscoreds: list[Override[RoleRules]] = []
         unreadables: list[Override[RoleRules]] = []
+        partials: list[Override[RoleRules]] = []
         items = fields.list("overrides")
         allowed = _OVERRIDABLE if bounds is not None else _OVERRIDABLE[1:]
         for item in items.items if items else ():
@@ -160,11 +166,14 @@ class LabelReader:
                 unscoreds.append(Override(selector, changed[1], inner.span_of("unscored")))
             if "unreadable" in inner:
                 unreadables.append(Override(selector, changed[2], inner.span_of("unreadable")))
+            if "partial" in inner:
+                partials.append(Override(selector, changed[3], inner.span_of("partial")))
         return RulesDraft(
             *base,
             ladders=tuple(ladders),
             unscoreds=tuple(unscoreds),
             unreadables=tuple(unreadables),
+            partials=tuple(partials),
             spans={key: fields.span_of(key) for key in _OVERRIDABLE},
         )
 
@@ -176,18 +185,18 @@ class LabelReader:
         bounds: tuple[float, float] | None,
         *,
         complete: bool,
-    ) -> tuple[Ladder, RoleRules, RoleRules]:
+    ) -> tuple[Ladder, RoleRules, RoleRules, RoleRules]:
         ladder: Ladder = ()
         node = fields.node("ladder")
         if node is not None and bounds is not None:
             ladder = self.outcomes.ladder(node, owner, *bounds)
         found: list[RoleRules] = []
-        for key in ("unscored", "unreadable"):
+        for key in ("unscored", "unreadable", "partial"):
             node = fields.node(key)
             found.append(
                 self.outcomes.role_rules(node, owner, roles, key, complete=complete) if node is not None else {}
             )
-        return ladder, found[0], found[1]
+        return ladder, found[0], found[1], found[2]
 
     def _roles(self, fields: Fields) -> frozenset[Role]:
         node = fields.node("roles")
@@ -196,7 +205,8 @@ class LabelReader:
 
     def _modalities(self, fields: Fields) -> frozenset[Modality]:
         node = fields.node("modalities")
-        known = {modality.value: modality for modality in Modality}
+        # A video is no modality of its own: what a part is declared to be must not decide which rules it meets.
+        known = {modality.kind.value: modality.kind for modality in Modality}
         return (
             frozenset(known[name] for name in read_choices(node, self.log, "modality", known)) if node else frozenset()
         )

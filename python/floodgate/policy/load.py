@@ -30,11 +30,13 @@ from floodgate.policy.outcome import JUDGED_ROLES, OutcomeReader, RuleNames
 from floodgate.policy.reader import Fields, read_identifier, read_mapping
 from floodgate.policy.scope import EVERYWHERE, Selector, build_axes, read_selector
 from floodgate.policy.taxonomy import Taxonomy, read_taxonomy
-from floodgate.types import PolicyId
+from floodgate.types import PolicyId, Sampling
 
 SIGNAL_TYPES = ("bool", "number", "string")
 
-_KEYS = ("policy", "revision", "guidelines", "signals", "defaults", "labels", "conditions")
+_KEYS = ("policy", "revision", "guidelines", "signals", "sampling", "defaults", "labels", "conditions")
+MAX_SAMPLED_FRAMES = 1024  # kMaxPlannedFrames in cpp/include/floodgate/sequence.h
+MAX_INTERVAL_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,11 @@ def summarize(policy: CompiledPolicy) -> tuple[str, ...]:
         heads = ", ".join(f"{use.head} ({use.combine})" for use in rule.heads)
         overrides = len(rule.ladder.names) + len(rule.unscored.names) + len(rule.unreadable.names) - 3
         lines.append(f"{rule.label}: {heads}: {rungs}; {overrides} overrides")
+    if policy.sampling != Sampling():
+        interval = policy.sampling.min_interval_ms
+        wishes = [f"at most {policy.sampling.max_frames} frames"] if policy.sampling.max_frames else []
+        wishes += [f"at least {interval} ms apart"] if interval is not None else []
+        lines.append(f"sampling: {', '.join(wishes)}")
     if policy.conditions:
         lines.append(f"conditions: {', '.join(condition.outcome.rule_id for condition in policy.conditions)}")
     if policy.inactive:
@@ -135,6 +142,7 @@ class _PolicyReader:
         name, revision = fields.text("policy") or "", fields.text("revision") or ""
         guidelines = fields.text("guidelines") or ""
         signals = self._signals(fields)
+        sampling = self._sampling(fields)
         defaults = self._defaults(fields)
         drafts = self._drafts(fields)
         conditions = self._conditions(fields, signals, drafts)
@@ -153,6 +161,7 @@ class _PolicyReader:
             guidelines=guidelines,
             taxonomy=self._taxonomy,
             signals=MappingProxyType(signals),
+            sampling=sampling,
             labels=tuple(rule for draft, rule in compiled if draft.active),
             inactive=tuple(draft.label for draft in drafts if not draft.active),
             conditions=tuple(conditions),
@@ -176,11 +185,21 @@ class _PolicyReader:
                 signals[name] = kind
         return signals
 
+    def _sampling(self, fields: Fields) -> Sampling:
+        table = fields.mapping("sampling")
+        if table is None:
+            return Sampling()
+        inner = Fields(table, self._log, "'sampling'", ("max_frames", "min_interval_ms"))
+        if not table.entries:
+            self._log.error(table.span, "'sampling' says nothing", "give it 'max_frames', 'min_interval_ms' or both")
+        frames = inner.integer("max_frames", 1, MAX_SAMPLED_FRAMES)
+        return Sampling(frames or 0, inner.integer("min_interval_ms", 0, MAX_INTERVAL_MS))
+
     def _defaults(self, fields: Fields) -> RulesDraft | None:
         table = fields.mapping("defaults")
         if table is None:
             return None
-        keys = ("unscored", "unreadable", "overrides")
+        keys = ("unscored", "unreadable", "partial", "overrides")
         inner = Fields(table, self._log, "the defaults", keys, required=("unscored", "unreadable"))
         return self._labels.rules(inner, "the defaults", frozenset(JUDGED_ROLES), None)
 

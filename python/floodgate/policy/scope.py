@@ -162,7 +162,7 @@ class Variants(Generic[T]):
 
     def at(self, scope: Scope) -> tuple[str, T]:
         """(name of the override or "", value) in one scope."""
-        index = int(self.table[scope.market_class, scope.surface, scope.audience])
+        index = self.table.item(scope.market_class, scope.surface, scope.audience)
         return self.names[index], self.values[index]
 
 

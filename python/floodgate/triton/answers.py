@@ -19,6 +19,7 @@ _TRANSPORT = frozenset(("UNAVAILABLE", "CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDE
 # Triton's own words under UNAVAILABLE: it turned the request away before it looked at its memory.
 _TURNED_AWAY = ("Request for unknown model", "Server not ready", "stopped accepting new inference requests")
 _NOT_LOADED = ("is not healthy", "is not at ready state", "has no available versions", "is not found")
+_UNKNOWN_REGION = re.compile(r"Unable to find shared memory region: '([^']*)'")
 _MESSAGE_LIMIT = 300
 FAILED_BITS = 0x7FC0FA11
 """The NaN that fills the outputs of a head that failed: see ``guard/model.py`` and ``runner/model.py``."""
@@ -48,6 +49,13 @@ def needs_loading(error: InferenceServerException) -> bool:
     """Whether the head must be loaded again: its model process died, which Triton 2.51 does not start again by itself,
     or somebody unloaded it."""
     return any(words in str(error.message()) for words in _NOT_LOADED)
+
+
+def unknown_region(error: InferenceServerException) -> str:
+    """The name of the shared memory region that the server says it does not know; "" when it says something else. It
+    looks all regions of a request up before it runs anything, so it has read none of them."""
+    found = _UNKNOWN_REGION.search(str(error.message()))
+    return found.group(1) if found else ""
 
 
 def message_of(error: InferenceServerException) -> str:

@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from tritonclient.grpc.aio import InferenceServerClient
@@ -24,11 +23,9 @@ from floodgate.errors import BackendLost, ModelError, Unavailable
 from floodgate.triton import answers, breaker
 from floodgate.triton.breaker import Breaker, BreakerState
 from floodgate.triton.connection import MEMORY_MODES, Connection, inputs_of
-from floodgate.triton.ensemble import assemble, head_inputs, length_name
-from floodgate.triton.install import TritonInstall
-from floodgate.triton.process import ServerOptions
-from floodgate.triton.remote import RemoteWatch
-from floodgate.triton.supervisor import Client, ServerStatus, TritonSupervisor
+from floodgate.triton.ensemble import head_inputs
+from floodgate.triton.revival import Revivals
+from floodgate.triton.supervisor import Client, ServerStatus
 from floodgate.types import Batch, BatchOutcome, EnsembleSpec, HeadFailure, HeadSpec, TensorRef, output_name
 
 _log = logging.getLogger("floodgate.triton")
@@ -78,11 +75,12 @@ class TritonBackend:
         self._started = False
         self._closing = False
         self._connection: Connection | None = None
+        self._inline_bytes = 0  # of the connections before
         self._pending: Connection | None = None
         self._probes: dict[str, InferenceServerClient] = {}
         self._generations: dict[int, tuple[EnsembleSpec, ...]] = {}
         self._breakers: dict[tuple[str, int], Breaker] = {}
-        self._revivals: dict[str, asyncio.Task[None]] = {}
+        self._revivals = Revivals()
         self._retired: set[asyncio.Task[None]] = set()
 
     # ----------------------------------------------------------------------------------------- Backend
@@ -120,7 +118,8 @@ class TritonBackend:
         spec = self._find(batch.ensemble)
         if spec is None:
             raise BackendLost(f"ensemble {batch.ensemble} is not loaded")
-        if any(self._breaker(head).state is not BreakerState.CLOSED for head in spec.heads):
+        away = spec.name in self._revivals
+        if away or any(self._breaker(head).state is not BreakerState.CLOSED for head in spec.heads):
             return await self._direct(connection, spec, batch, spec.heads, _Round())
         return await self._together(connection, spec, batch)
 
@@ -132,8 +131,7 @@ class TritonBackend:
         """Stop the server (or the watching of it). Every ``infer`` under way ends first, or raises."""
         self._closing = True
         await self._watch.stop()
-        for revival in self._revivals.values():
-            revival.cancel()
+        self._revivals.cancel()
         for connection in {self._connection, self._pending} - {None}:
             assert connection is not None
             await self._retire(connection, "Triton was closed")
@@ -145,8 +143,8 @@ class TritonBackend:
             await asyncio.wait(self._retired)
 
     def describe(self) -> Mapping[str, Any]:
-        """kind, state, address, pid, epoch, restarts, reason, attempt, next_in_s, memory, ensembles,
-        breakers."""
+        """kind, state, address, pid, epoch, restarts, reason, attempt, next_in_s, memory, inline_bytes (of all
+        connections so far), ensembles, breakers."""
         status = self._watch.status
         return {
             "kind": self._kind,
@@ -159,6 +157,7 @@ class TritonBackend:
             "attempt": status.attempt,
             "next_in_s": status.next_in_s,
             "memory": self._connection.memory if self._connection is not None else "",
+            "inline_bytes": self._inline_bytes + (self._connection.inline_bytes if self._connection is not None else 0),
             "ensembles": [spec.name for spec in self._wanted()],
             "breakers": {
                 f"{name}:{version}": {"state": b.state.value, "failures": b.failures, "reason": b.reason}
@@ -204,13 +203,16 @@ class TritonBackend:
                 self._retired.add(task)
                 task.add_done_callback(self._retired.discard)
         if self._connection is not None and self._connection.epoch == epoch:
+            self._inline_bytes += self._connection.inline_bytes
             self._connection = None
         if self._pending is not None and self._pending.epoch == epoch:
             self._pending = None
 
     def unanswered_s(self) -> float:
-        """How long the oldest call under way has waited for its answer, s; 0 when there is none."""
-        return self._connection.unanswered_s() if self._connection is not None else 0.0
+        """How long the oldest call under way, be it a batch or a model's loading, has waited, s; 0: there is none."""
+        if self._connection is None:
+            return 0.0
+        return max(self._connection.unanswered_s(), self._revivals.longest_s())
 
     async def same_process(self) -> bool:
         """For a remote server: whether the one that answers now is the one our memory is registered with."""
@@ -229,6 +231,7 @@ class TritonBackend:
 
     async def _together(self, connection: Connection, spec: EnsembleSpec, batch: Batch) -> BatchOutcome:
         names = [output_name(head.name, output.name) for head in spec.heads for output in head.outputs]
+        trust = self._revivals.trust(head.name for head in spec.heads)
         round_ = _Round()
         try:
             response = await connection.infer(spec.name, 1, inputs_of(batch), names)
@@ -238,10 +241,16 @@ class TritonBackend:
             if culprit is not None:
                 self._blame(connection, culprit, error, round_)
             others = [head for head in spec.heads if head is not culprit]
-            return await self._direct(connection, spec, batch, others, round_)
+            outcome = await self._direct(connection, spec, batch, others, round_)
+            # An ensemble is as ready as its heads: only where they are well somebody has unloaded it alone.
+            models = (spec.name, *(head.name for head in spec.heads))
+            if answers.needs_loading(error) and not any(model in self._revivals for model in models):
+                loading = connection.revive_ensemble(spec, upload=self._prepare_repository is None)
+                self._revivals.begin("ensemble", spec.name, loading)
+            return outcome
         for head in spec.heads:
             own = {output.name: output_name(head.name, output.name) for output in head.outputs}
-            self._settle(head, answers.decode(response, head, own, batch.rows), round_)
+            self._settle(head, answers.decode(response, head, own, batch.rows), trust, round_)
         return round_.outcome()
 
     async def _direct(
@@ -279,6 +288,7 @@ class TritonBackend:
         self, connection: Connection, spec: EnsembleSpec, batch: Batch, head: HeadSpec, round_: _Round
     ) -> None:
         tensors = inputs_of(batch)
+        trust = self._revivals.trust([head.name])
         inputs: dict[str, TensorRef] = {
             own: tensors[shared] for own, shared in head_inputs(head, spec.tensor_of(head)).items()
         }
@@ -291,10 +301,18 @@ class TritonBackend:
         answer = answers.decode(response, head, own, batch.rows)
         if not isinstance(answer, HeadFailure):
             answer = {output_name(head.name, name): scores for name, scores in answer.items()}
-        self._settle(head, answer, round_)
+        self._settle(head, answer, trust, round_)
 
-    def _settle(self, head: HeadSpec, answer: answers.Scores | HeadFailure, round_: _Round) -> None:
+    def _settle(
+        self, head: HeadSpec, answer: answers.Scores | HeadFailure, trust: dict[str, int], round_: _Round
+    ) -> None:
         key = (head.name, head.version)
+        if not self._revivals.is_believed(head.name, trust):
+            message = f"head {head.name} was given up meanwhile: this may be its answer to another batch"
+            _log.warning("%s", message)
+            self._breakers[key] = breaker.released(self._breaker(head), self._clock())
+            round_.failures[head.name] = HeadFailure("failed", message)
+            return
         if isinstance(answer, HeadFailure):
             _log.warning("%s", answer.message)
             self._breakers[key] = breaker.failed(self._breaker(head), self._clock(), answer.message)
@@ -314,18 +332,10 @@ class TritonBackend:
             return
         _log.warning("%s", message)
         self._breakers[key] = breaker.failed(self._breaker(head), self._clock(), message)
-        if answers.needs_loading(error) and head.name not in self._revivals:
-            revival = asyncio.create_task(self._revive(connection, head), name=f"revive-{head.name}")
-            self._revivals[head.name] = revival
-
-    async def _revive(self, connection: Connection, head: HeadSpec) -> None:
-        try:
-            await connection.revive(head)
-            _log.info("head %s was loaded again", head.name)
-        except (ModelError, Unavailable) as error:
-            _log.warning("head %s could not be revived: %s", head.name, error)
-        finally:
-            self._revivals.pop(head.name, None)
+        if answers.needs_loading(error):
+            self._revivals.give_up(head.name)
+            if head.name not in self._revivals:
+                self._revivals.begin("head", head.name, connection.revive(head))
 
     def _breaker(self, head: HeadSpec) -> Breaker:
         return self._breakers.get((head.name, head.version), Breaker())
@@ -358,37 +368,3 @@ class TritonBackend:
             await self._connection.unload(spec.name)
         for head in {head.name for spec in old for head in spec.heads} - heads:
             await self._connection.unload(head)
-
-
-def embedded(
-    install: TritonInstall,
-    options: ServerOptions,
-    repository: Path,
-    *,
-    memory: str = "auto",
-    config_name: str = "",
-) -> TritonBackend:
-    """A backend with its own ``tritonserver`` process over the heads in ``repository``; ``load`` starts
-    it."""
-
-    def prepare(ensembles: Sequence[EnsembleSpec]) -> None:
-        try:
-            assemble(options.repository, repository, ensembles, config_name=config_name)
-        except OSError as error:
-            raise ModelError(f"cannot write the run-time repository {options.repository}: {error}") from error
-
-    return TritonBackend(
-        "embedded",
-        lambda client: TritonSupervisor(install, options, client),
-        memory=memory,
-        prepare_repository=prepare,
-    )
-
-
-def connect_remote(address: str, *, memory: str = "auto") -> TritonBackend:
-    """A backend over somebody else's Triton at ``address`` ("host:port", gRPC), which has the heads in its
-    own repository. Ensembles are sent with their load request. ``load`` connects."""
-    return TritonBackend("remote", lambda client: RemoteWatch(address, client), memory=memory)
-
-
-__all__ = ["TritonBackend", "connect_remote", "embedded", "length_name"]

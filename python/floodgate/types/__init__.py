@@ -8,6 +8,8 @@ CLOCK_MONOTONIC where named ``*_ns``. Scores are float32 values in [0, 1] held a
 from floodgate.types.batch import Backend, Batch, BatchOutcome, HeadFailure, TensorRef
 from floodgate.types.decision import Decision, Degradation, DegradationKind, ModelRef, Timings
 from floodgate.types.head import (
+    BUILT_FILES,
+    RECORD_SUFFIX,
     Competence,
     EnsembleSpec,
     HeadSpec,
@@ -18,7 +20,18 @@ from floodgate.types.head import (
     ViewSpec,
     output_name,
 )
-from floodgate.types.item import Context, Item, Lane, Modality, Part, Role, SignalValue
+from floodgate.types.item import (
+    Content,
+    Context,
+    Item,
+    Lane,
+    Modality,
+    Part,
+    Role,
+    Sampling,
+    SamplingPlan,
+    SignalValue,
+)
 from floodgate.types.result import Box, FrameScore, MissingHead, PartResult, PartState
 from floodgate.types.verdict import (
     Action,
@@ -36,6 +49,8 @@ from floodgate.types.verdict import (
 )
 
 __all__ = [
+    "BUILT_FILES",
+    "RECORD_SUFFIX",
     "Action",
     "Backend",
     "Batch",
@@ -43,6 +58,7 @@ __all__ = [
     "Box",
     "Competence",
     "ConditionKind",
+    "Content",
     "Context",
     "Decision",
     "Degradation",
@@ -70,6 +86,8 @@ __all__ = [
     "Review",
     "Role",
     "RuleStep",
+    "Sampling",
+    "SamplingPlan",
     "ScoreBasis",
     "SignalValue",
     "TensorRef",

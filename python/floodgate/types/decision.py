@@ -35,11 +35,14 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Microseconds; the longest part's for each stage, so they overlap and need not add up."""
+    """Microseconds; the longest part's for each stage, so they overlap and need not add up. ``submit_us``: until the
+    core has all parts; ``answer_us``: from the last part's answer in the core until it has been read."""
 
+    submit_us: int = 0
     queue_us: int = 0
     decode_us: int = 0
     infer_us: int = 0
+    answer_us: int = 0
     policy_us: int = 0
     total_us: int = 0
 

@@ -8,6 +8,18 @@ import numpy as np
 
 from floodgate.types.item import Modality, Role
 
+BUILT_FILES = {
+    "model.plan": "--platform tensorrt",
+    "model.rtx.plan": "--platform tensorrt-rtx",
+    "model.int8.onnx": "--platform openvino --precision int8",
+}
+"""Files of a version directory that ``floodgate models build`` makes of the weights, each with a record beside it, and
+the options that make them. They are part of a head only when its configuration names one as
+``default_model_filename``."""
+
+RECORD_SUFFIX = ".build.json"
+"""What a built file's record is called beyond the file's own name."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageViewSpec:
@@ -23,6 +35,9 @@ class ImageViewSpec:
     pad_color: tuple[int, int, int] = (0, 0, 0)
     color: str = "rgb"  # rgb | bgr
     layout: str = "nhwc"  # nhwc | nchw
+    background: tuple[int, int, int] = (255, 255, 255)  # what alpha is composited on: red, green, blue
+    ignore_alpha: bool = False  # the colours under the alpha, as stored
+    ignore_orientation: bool = False  # the picture as stored, not turned upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +90,9 @@ class HeadSpec:
     """A classifier as its ``config.pbtxt`` declares it.
 
     ``labels[i]`` is what column i of the "scores" output feeds. ``digest`` is the SHA-256 (hex) over the
-    config and the weights, so it changes whenever the scores may.
+    config and the weights, so it changes whenever the scores may. ``model_file`` is the one file that is served, or ""
+    when that is all of the version directory but what was built. ``config_name``: of ``configs/<name>.pbtxt`` where the
+    head is served by that, "" where by its ``config.pbtxt``.
     """
 
     name: str
@@ -88,6 +105,9 @@ class HeadSpec:
     competence: Competence
     licence: str
     max_batch: int
+    devices: frozenset[str] = frozenset()  # what it runs on: "cpu", "gpu:0", …, "gpu": all; empty: not said
+    model_file: str = ""
+    config_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +132,7 @@ class EnsembleSpec:
     heads: tuple[HeadSpec, ...]
     tensors: tuple[TensorSpec, ...]
     max_batch: int
+    device: str = ""  # ensembles with the same one share its time
 
     def tensor_of(self, head: HeadSpec) -> str:
         """The name of the tensor that ``head`` reads."""

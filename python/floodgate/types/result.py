@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from floodgate.types.item import Modality, Role
+from floodgate.types.item import Modality, Role, SamplingPlan
 
 
 class PartState(Enum):
@@ -61,5 +61,12 @@ class PartResult:
     reason_code: str = ""  # errors.*.code, when not JUDGED
     scores: tuple[FrameScore, ...] = ()
     missing: tuple[MissingHead, ...] = ()
-    frames_sampled: int = 0
-    frames_dropped: int = 0
+    frames_sampled: int = 0  # frames (or text rows) judged
+    frames_dropped: int = 0  # near copies of the frame before
+    frames_missed: int = 0  # planned, not reached in time
+    duration_ms: int = 0  # of a video or animation; 0: none, or unknown
+    media_format: str = ""  # what the bytes are: "jpeg", "mp4", …; empty for text and where nothing was recognised
+    codec: str = ""  # of a video or animation: "h264", "gif", …
+    note: str = ""  # for a person: what was missing or converted, also when JUDGED
+    partial: bool = False  # truncated, damaged, or out of time: only part of what was planned was judged
+    plan: SamplingPlan | None = None  # of a video or animation

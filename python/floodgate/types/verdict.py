@@ -74,6 +74,7 @@ class ConditionKind(Enum):
 
     UNSCORED = "unscored"
     UNREADABLE = "unreadable"
+    PARTIAL = "partial"
 
 
 @dataclass(frozen=True, slots=True)

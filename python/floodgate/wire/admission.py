@@ -21,6 +21,9 @@ class InFlight:
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._owed = 0
+        self._even = asyncio.Event()
+        self._even.set()
         self.items = 0
         self.bytes = 0
         self.refused = 0
@@ -47,6 +50,17 @@ class InFlight:
             if self.items == 0:
                 self._idle.set()
 
+    def owe(self) -> None:
+        """Counts a call as owed an answer, be it a verdict or a refusal: from here until ``paid``."""
+        self._owed += 1
+        self._even.clear()
+
+    def paid(self) -> None:
+        """The call has ended: its last answer was written to the connection, or its client has left."""
+        self._owed -= 1
+        if self._owed == 0:
+            self._even.set()
+
     @property
     def closed(self) -> bool:
         return self._closed
@@ -58,3 +72,7 @@ class InFlight:
     async def idle(self) -> None:
         """Returns once nothing is being handled."""
         await self._idle.wait()
+
+    async def even(self) -> None:
+        """Returns once no call is owed an answer."""
+        await self._even.wait()

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 
 from floodgate.config import Caller, Limits
 from floodgate.errors import InvalidRequest, PermissionDenied
-from floodgate.types import Context, Item, Lane, Modality, Part, Role, SignalValue
+from floodgate.types import Content, Context, Item, Lane, Modality, Part, Role, Sampling, SignalValue
 from floodgate.v1 import moderation_pb2 as pb
 from floodgate.wire.malformed import explain
 
@@ -25,6 +26,12 @@ _MAX_MARKETS = 250
 _MAX_SIGNALS = 64
 _MAX_SIGNAL_TEXT = 1024
 _MAX_DECLARED_LABELS = 64
+_MAX_FRAMES = 1024  # kMaxPlannedFrames in cpp/include/floodgate/sequence.h
+_MAX_INTERVAL_MS = 3_600_000
+
+
+_NO_CONTEXT = Context(signals=MappingProxyType({}))
+_UNSAID = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,8 @@ def to_item(request: pb.ModerateRequest, *, request_id: str, limits: Limits, cal
     _bounded("surface", request.surface, _MAX_ID)
     _bounded("policy_revision", request.policy_revision, _MAX_ID)
     lane = _lane(request, rights)
-    trigger = _enum_name("trigger", request.trigger, pb.Trigger, "TRIGGER_", "UPLOAD")
-    mode = _enum_name("mode", request.mode, pb.Mode, "MODE_", "ENFORCE")
+    trigger = _enum_name("trigger", request.trigger, _TRIGGERS)
+    mode = _enum_name("mode", request.mode, _MODES)
     if mode == "EVALUATE" and not rights.evaluate:
         raise PermissionDenied(f"caller {caller!r} may not use mode EVALUATE")
     if request.trace and not rights.trace:
@@ -72,7 +79,7 @@ def to_item(request: pb.ModerateRequest, *, request_id: str, limits: Limits, cal
         surface=request.surface,
         trigger=trigger,
         parts=_parts(request, limits),
-        context=_context(request.context),
+        context=_context(request.context) if request.HasField("context") else _NO_CONTEXT,
         lane=lane,
         policy_revision=request.policy_revision,
         trace=request.trace,
@@ -83,23 +90,34 @@ def to_item(request: pb.ModerateRequest, *, request_id: str, limits: Limits, cal
 
 
 def _bounded(field: str, value: str, limit: int) -> None:
+    if 4 * len(value) <= limit:  # UTF-8 takes no more than four bytes a character
+        return
     size = len(value.encode())
     if size > limit:
         raise InvalidRequest(f"{field} is {size} bytes long; at most {limit} are allowed", field=field)
 
 
-def _enum_name(field: str, value: int, enum: type, prefix: str, default: str) -> str:
-    if value == 0:
-        return default
-    if value not in enum.values():  # type: ignore[attr-defined]
-        known = ", ".join(name.removeprefix(prefix) for name in enum.keys()[1:])  # type: ignore[attr-defined]
+def _names(enum: type, prefix: str, default: str) -> dict[int, str]:
+    """An enum's names without their prefix by value; 0, not said, is ``default``."""
+    return {number: name.removeprefix(prefix) for name, number in enum.items()} | {0: default}  # type: ignore[attr-defined]
+
+
+_LANES = _names(pb.Lane, "LANE_", "STANDARD")
+_TRIGGERS = _names(pb.Trigger, "TRIGGER_", "UPLOAD")
+_MODES = _names(pb.Mode, "MODE_", "ENFORCE")
+_ROLES = _names(pb.Role, "ROLE_", "MAIN")
+
+
+def _enum_name(field: str, value: int, names: dict[int, str]) -> str:
+    name = names.get(value)
+    if name is None:
+        known = ", ".join(each for number, each in names.items() if number)
         raise InvalidRequest(f"{field} has the unknown value {value}; known are {known}", field=field)
-    name: str = enum.Name(value)  # type: ignore[attr-defined]
-    return name.removeprefix(prefix)
+    return name
 
 
 def _lane(request: pb.ModerateRequest, rights: Caller) -> Lane:
-    name = _enum_name("lane", request.lane, pb.Lane, "LANE_", "STANDARD")
+    name = _enum_name("lane", request.lane, _LANES)
     if name not in rights.lanes:
         raise PermissionDenied(f"this caller may not use lane {name}; allowed are {', '.join(rights.lanes)}")
     return Lane[name]
@@ -129,7 +147,7 @@ def _parts(request: pb.ModerateRequest, limits: Limits) -> tuple[Part, ...]:
         if part_id in ids:
             raise InvalidRequest(f"{path}.part_id {part_id!r} is used by another part", field=f"{path}.part_id")
         ids.add(part_id)
-        role = Role[_enum_name(f"{path}.role", message.role, pb.Role, "ROLE_", "MAIN")]
+        role = Role[_enum_name(f"{path}.role", message.role, _ROLES)]
         parts.append(_part(message, path, part_id, role))
     if all(part.role is Role.CONTEXT for part in parts):
         raise InvalidRequest("every part has role CONTEXT; there is nothing to judge", field="parts")
@@ -139,7 +157,13 @@ def _parts(request: pb.ModerateRequest, limits: Limits) -> tuple[Part, ...]:
 def _part(message: pb.Part, path: str, part_id: str, role: Role) -> Part:
     kind = message.WhichOneof("media")
     if kind == "image":
-        return Part(part_id, role, Modality.IMAGE, message.image.data)
+        image = message.image
+        sampling = _sampling(image, f"{path}.image.sampling")
+        return Part(part_id, role, Modality.IMAGE, Content(image.data), sampling=sampling)
+    if kind == "video":
+        video = message.video
+        sampling = _sampling(video, f"{path}.video.sampling")
+        return Part(part_id, role, Modality.VIDEO, Content(video.data), sampling=sampling)
     if kind == "text":
         language = message.text.language
         if language and (len(language) > 35 or not _LANGUAGE.fullmatch(language)):
@@ -147,8 +171,24 @@ def _part(message: pb.Part, path: str, part_id: str, role: Role) -> Part:
                 f"{path}.text.language is not a BCP 47 tag such as 'en' or 'pt-BR'",
                 field=f"{path}.text.language",
             )
-        return Part(part_id, role, Modality.TEXT, message.text.text.encode(), language)
-    raise InvalidRequest(f"{path} has no media that this server knows: set text or image", field=path)
+        return Part(part_id, role, Modality.TEXT, Content(message.text.text.encode()), language)
+    raise InvalidRequest(f"{path} has no media that this server knows: set text, image or video", field=path)
+
+
+def _sampling(medium: pb.Image | pb.Video, path: str) -> Sampling:
+    if not medium.HasField("sampling"):
+        return _UNSAID
+    message = medium.sampling
+    if message.max_frames > _MAX_FRAMES:
+        field = f"{path}.max_frames"
+        raise InvalidRequest(f"{field} is {message.max_frames}; at most {_MAX_FRAMES} are allowed", field=field)
+    if message.min_interval_ms > _MAX_INTERVAL_MS:
+        field = f"{path}.min_interval_ms"
+        raise InvalidRequest(
+            f"{field} is {message.min_interval_ms}; at most {_MAX_INTERVAL_MS} are allowed", field=field
+        )
+    interval = message.min_interval_ms if message.HasField("min_interval_ms") else None
+    return Sampling(message.max_frames, interval)
 
 
 def _context(message: pb.Context) -> Context:

@@ -18,6 +18,7 @@ from floodgate.types import (
     PartResult,
     Restriction,
     Review,
+    SamplingPlan,
     Timings,
 )
 from floodgate.v1 import moderation_pb2 as pb
@@ -110,6 +111,8 @@ def _finding(finding: Finding) -> pb.Finding:
         message.gap.kind = pb.Finding.Gap.KIND_UNSCORED
     elif finding.condition is ConditionKind.UNREADABLE:
         message.gap.kind = pb.Finding.Gap.KIND_UNREADABLE
+    elif finding.condition is ConditionKind.PARTIAL:
+        message.gap.kind = pb.Finding.Gap.KIND_PARTIAL
     return message
 
 
@@ -141,7 +144,19 @@ def _part_status(part: PartResult) -> pb.PartStatus:
         reason_code=part.reason_code,
         frames_sampled=part.frames_sampled,
         frames_dropped=part.frames_dropped,
+        frames_missed=part.frames_missed,
+        duration_ms=part.duration_ms,
+        note=part.note,
+        sampling_seed=part.plan.seed if part.plan else 0,
+        media_format=part.media_format,
+        codec=part.codec,
+        sampling=_sampling(part.plan),
+        partial=part.partial,
     )
+
+
+def _sampling(plan: SamplingPlan | None) -> pb.Sampling | None:
+    return None if plan is None else pb.Sampling(max_frames=plan.max_frames, min_interval_ms=plan.min_interval_ms)
 
 
 def _label_score(score: FrameScore) -> pb.LabelScore:
@@ -158,9 +173,11 @@ def _label_score(score: FrameScore) -> pb.LabelScore:
 
 def _timings(timings: Timings) -> pb.Timings:
     return pb.Timings(
+        submit_us=timings.submit_us,
         queue_us=timings.queue_us,
         decode_us=timings.decode_us,
         infer_us=timings.infer_us,
+        answer_us=timings.answer_us,
         policy_us=timings.policy_us,
         total_us=timings.total_us,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -16,11 +17,14 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from floodgate.errors import ConfigError
 from floodgate.wire.admission import InFlight
+from floodgate.wire.envelope import keep_message_memory
+from floodgate.wire.farewell import hang_up
 from floodgate.wire.service import SERVICE, ModerationService
 
 log = logging.getLogger(__name__)
 
-_AFTER_DRAIN_S = 5.0
+_LAST_CALLS_S = 5.0
+_FAREWELL_S = 2.0
 _ROOM_BYTES = 64 << 20
 _INT32_MAX = (1 << 31) - 1
 
@@ -32,17 +36,27 @@ class DoorServer:
     ``drain`` refuses new items, waits for those in flight and closes.
     """
 
-    def __init__(self, service: ModerationService, in_flight: InFlight, *, address: str, message_bytes: int) -> None:
+    def __init__(
+        self,
+        service: ModerationService,
+        in_flight: InFlight,
+        *,
+        address: str,
+        message_bytes: int,
+        share_port: bool = False,
+    ) -> None:
+        """``share_port``: other processes may listen there too; the kernel deals connections out among them."""
         self._in_flight = in_flight
         self._address = address
         self._serving = False
         self.port = 0
+        keep_message_memory()
         self._server = grpc.aio.server(
             options=[
                 # Above our own limit, so that a message somewhat over it gets a sentence rather than gRPC's code.
                 ("grpc.max_receive_message_length", min(message_bytes + max(message_bytes, _ROOM_BYTES), _INT32_MAX)),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(share_port)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ]
@@ -76,8 +90,8 @@ class DoorServer:
             await self._health.set(name, value)
 
     async def drain(self, grace_s: float) -> bool:
-        """Refuses new items with UNAVAILABLE, waits for the others up to ``grace_s``, closes. False: some were cut
-        off."""
+        """Refuses new items with UNAVAILABLE, waits for the others up to ``grace_s``, gives streams a few seconds to be
+        ended by their clients, closes. False: some items were cut off."""
         self._in_flight.close()
         await self._publish(False)
         finished = True
@@ -86,7 +100,11 @@ class DoorServer:
         except TimeoutError:
             finished = False
             log.warning("drain: %d items did not finish within %.0f s", self._in_flight.items, grace_s)
-        await self._server.stop(_AFTER_DRAIN_S if finished else 0)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._in_flight.even(), _LAST_CALLS_S if finished else 0)
+        if not await hang_up(self.port, _FAREWELL_S):
+            log.warning("drain: some clients held on to their connections for %.0f s", _FAREWELL_S)
+        await self._server.stop(0)
         return finished
 
 

@@ -1,7 +1,9 @@
 """The Moderation service: both calls, over message bytes.
 
-The handlers take and return bytes, so that size and load are checked before anything is parsed. Every failure ends in
-``wire.status``; a stream's item never ends its stream.
+The handlers read messages as bytes in an envelope, so that size and load are checked before anything is parsed, and so
+that nothing but the core's arena holds a request's media while it waits: once an item was handed to the judge, neither
+the message's bytes nor the parsed message exist any more. Every failure ends in ``wire.status``; a stream's item never
+ends its stream.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +24,12 @@ from floodgate.types import Decision, Item
 from floodgate.v1 import moderation_pb2 as pb
 from floodgate.wire import responses
 from floodgate.wire.admission import InFlight
+from floodgate.wire.envelope import Envelope
 from floodgate.wire.malformed import salvage_ids
-from floodgate.wire.metrics import Metrics
-from floodgate.wire.requests import parse, to_item
+from floodgate.wire.metrics import UNKNOWN_LANE, Metrics
+from floodgate.wire.requests import Asked, parse, to_item
 from floodgate.wire.status import status_code, to_status
+from floodgate.wire.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
 
@@ -56,23 +60,36 @@ class ModerationService:
         self._in_flight = in_flight
         self._metrics = metrics
         self._options = options
+        self._turnstile = Turnstile()
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """What to add to a gRPC server. Requests and responses stay bytes."""
+        """What to add to a gRPC server. Requests and responses stay bytes.
+
+        Moderate is unary. It is read as a stream of one, which is the same on the wire, because gRPC's reader of unary
+        calls keeps the message's bytes until the call ends.
+        """
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Moderate": grpc.unary_unary_rpc_method_handler(self.moderate),
-                "ModerateStream": grpc.stream_stream_rpc_method_handler(self.moderate_stream),
+                "Moderate": grpc.stream_unary_rpc_method_handler(self.moderate, request_deserializer=Envelope),
+                "ModerateStream": grpc.stream_stream_rpc_method_handler(
+                    self.moderate_stream, request_deserializer=Envelope
+                ),
             },
         )
 
-    async def moderate(self, raw: bytes, context: Any) -> bytes:
+    async def moderate(self, _: Any, context: Any) -> bytes:
         """Moderate."""
+        envelope = await context.read()
+        if envelope is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+        self._in_flight.owe()
+        context.add_done_callback(self._paid)
         arrival_ns = time.monotonic_ns()
+        remaining_s = context.time_remaining()
         known = _Known()
         try:
-            response = await self._answer(raw, arrival_ns, context.time_remaining(), known)
+            response = await self._answer(envelope, arrival_ns, remaining_s, known)
         except asyncio.CancelledError:
             self._metrics.ended("Moderate", known.lane, "CANCELLED")
             raise
@@ -80,42 +97,54 @@ class ModerationService:
             self._ended("Moderate", known, error)
             status = to_status(error, known.request_id)
             trailers = (("grpc-status-details-bin", status.SerializeToString()),)
-            await context.abort(status_code(error), status.message, trailers)
-            raise AssertionError("abort returned") from error
+            try:
+                await context.abort(status_code(error), status.message, trailers)
+            except grpc.aio.AbortError:
+                raise
+            except Exception:
+                # The caller has left in this very moment. gRPC has nobody to tell, and would print a traceback.
+                log.debug("nobody was left to hear that request %s failed", known.request_id)
+            raise asyncio.CancelledError from error
         self._metrics.ended("Moderate", known.lane, "OK")
         return response.SerializeToString()
 
-    async def moderate_stream(self, raws: AsyncIterator[bytes], context: Any) -> None:
+    def _paid(self, _: Any) -> None:
+        self._in_flight.paid()
+
+    async def moderate_stream(self, _: Any, context: Any) -> None:
         """ModerateStream."""
+        self._in_flight.owe()
+        context.add_done_callback(self._paid)
         writing = asyncio.Lock()
         slots = asyncio.Semaphore(self._options.limits.stream_in_flight)
         ids: set[str] = set()
 
-        async def serve(raw: bytes) -> None:
+        async def serve(envelope: Envelope) -> None:
             try:
-                response = await self._stream_answer(raw, context, ids)
+                raw = (await self._stream_answer(envelope, context, ids)).SerializeToString()
                 async with writing:
-                    await context.write(response.SerializeToString())
+                    await _write(context, raw)
             finally:
                 slots.release()
 
         async with asyncio.TaskGroup() as tasks:
             await slots.acquire()
-            async for raw in raws:
-                tasks.create_task(serve(raw))
+            while (envelope := await context.read()) is not grpc.aio.EOF:
+                tasks.create_task(serve(envelope))
                 await slots.acquire()
 
-    async def _stream_answer(self, raw: bytes, context: Any, ids: set[str]) -> pb.ModerateResponse:
+    async def _stream_answer(self, envelope: Envelope, context: Any, ids: set[str]) -> pb.ModerateResponse:
         arrival_ns = time.monotonic_ns()
+        remaining_s = context.time_remaining()
         known = _Known()
         try:
-            response = await self._answer(raw, arrival_ns, context.time_remaining(), known, ids)
+            response = await self._answer(envelope, arrival_ns, remaining_s, known, ids)
         except asyncio.CancelledError:
             self._metrics.ended("ModerateStream", known.lane, "CANCELLED")
             raise
         except Exception as error:
             self._ended("ModerateStream", known, error)
-            if not known.request_id:
+            if raw := envelope.take():  # refused before it was opened
                 known.request_id, known.content_id = salvage_ids(raw)
             return responses.refusal(known.request_id, known.content_id, to_status(error, known.request_id))
         self._metrics.ended("ModerateStream", known.lane, "OK")
@@ -123,40 +152,49 @@ class ModerationService:
 
     async def _answer(
         self,
-        raw: bytes,
+        envelope: Envelope,
         arrival_ns: int,
         remaining_s: float | None,
         known: _Known,
         stream_ids: set[str] | None = None,
     ) -> pb.ModerateResponse:
-        limits = self._options.limits
-        if len(raw) > limits.message_bytes:
-            raise InvalidRequest(f"the message is {len(raw)} bytes long; at most {limits.message_bytes} are allowed")
-        with self._in_flight.admit(len(raw)):
-            request = parse(raw)
-            known.content_id = request.content_id
-            known.request_id = request.request_id
-            if stream_ids is not None:
-                _claim(request.request_id, stream_ids)
-            elif not known.request_id:
-                known.request_id = str(new_decision_id())
+        size_bytes, limit = envelope.size_bytes, self._options.limits.message_bytes
+        if size_bytes > limit:
+            raise InvalidRequest(f"the message is {size_bytes} bytes long; at most {limit} are allowed")
+        with self._in_flight.admit(size_bytes):
+            claimed: list[str] = []
             try:
-                return await self._judged(request, arrival_ns, remaining_s, known)
+                await self._turnstile.enter()
+                asked = self._open(envelope, known, stream_ids, claimed)
+                return await self._judged(asked, arrival_ns, remaining_s, known)
             finally:
                 if stream_ids is not None:
-                    stream_ids.discard(request.request_id)
+                    stream_ids.difference_update(claimed)
+
+    def _open(self, envelope: Envelope, known: _Known, stream_ids: set[str] | None, claimed: list[str]) -> Asked:
+        """The item in an envelope. The bytes and the message are gone when this returns: nobody else holds them."""
+        raw = envelope.take()
+        try:
+            request = parse(raw)
+        except InvalidRequest:
+            known.request_id, known.content_id = salvage_ids(raw)
+            raise
+        known.content_id = request.content_id
+        known.request_id = request.request_id
+        if stream_ids is not None:
+            _claim(request.request_id, stream_ids)
+            claimed.append(request.request_id)
+        elif not known.request_id:
+            known.request_id = str(new_decision_id())
+        options = self._options
+        return to_item(
+            request, request_id=known.request_id, limits=options.limits, caller=CALLER, rights=options.rights
+        )
 
     async def _judged(
-        self, request: pb.ModerateRequest, arrival_ns: int, remaining_s: float | None, known: _Known
+        self, asked: Asked, arrival_ns: int, remaining_s: float | None, known: _Known
     ) -> pb.ModerateResponse:
         options = self._options
-        asked = to_item(
-            request,
-            request_id=known.request_id,
-            limits=options.limits,
-            caller=CALLER,
-            rights=options.rights,
-        )
         known.lane = asked.item.lane.name
         deadline_ns = effective_deadline_ns(
             arrival_ns, asked.budget_ns, remaining_s, options.answer_margin_ns, options.default_budget_ns
@@ -179,13 +217,21 @@ class ModerationService:
             log.error("request %s failed", known.request_id or "without id", exc_info=error)
 
 
+async def _write(context: Any, raw: bytes) -> None:
+    try:
+        await context.write(raw)
+    except Exception:
+        # The caller has left in this very moment. gRPC ends the call, and would print a traceback for each answer.
+        log.debug("nobody was left to hear an answer on a stream", exc_info=True)
+
+
 @dataclass(slots=True)
 class _Known:
     """What is known of a request by the time it fails."""
 
     request_id: str = ""
     content_id: str = ""
-    lane: str = "unknown"
+    lane: str = UNKNOWN_LANE
     deadline_ns: int | None = None
 
 

@@ -188,3 +188,14 @@ def test_append_after_close_is_dropped(tmp_path: Path) -> None:
 def test_log_that_cannot_be_opened_refuses_to_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be opened: Is a directory"):
         DecisionLog(tmp_path, report=pytest.fail)
+
+
+def test_a_decision_is_written_soon_without_being_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    log = DecisionLog(path, report=pytest.fail)
+    for number in range(3):
+        log.append(record(number))
+        while log.stats().pending:
+            pass
+        assert len(ids_in(path)) == number + 1
+    assert log.close()

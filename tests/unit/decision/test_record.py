@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from floodgate.decision import DecisionRecord, PartRecord, part_record, utc_time
+from floodgate.decision.encoding import shortest_float32
 from floodgate.types import (
     Action,
+    Content,
     Context,
     FrameScore,
     Modality,
@@ -26,7 +28,7 @@ from floodgate.types import (
 
 SCORE = FrameScore("p", 40, "nsfw", "sexual.explicit", 0.699999988079071)
 RESULT = PartResult("p", Role.MAIN, Modality.IMAGE, PartState.JUDGED, scores=(SCORE,))
-PART = Part("p", Role.MAIN, Modality.IMAGE, b"secret bytes")
+PART = Part("p", Role.MAIN, Modality.IMAGE, Content(b"secret bytes"))
 REVIEW = Review("general", 10, True, ("r",))
 
 
@@ -55,6 +57,10 @@ def test_content_is_bound_by_digest_and_never_stored() -> None:
     row = json.loads(line)["parts"][0]
     assert row["sha256"] == hashlib.sha256(b"secret bytes").hexdigest()
     assert row["size_bytes"] == 12
+
+
+def test_both_zeros_keep_their_sign_whichever_came_first() -> None:
+    assert [str(shortest_float32(value)) for value in (0.0, -0.0, 0.0)] == ["0.0", "-0.0", "0.0"]
 
 
 def test_scores_are_written_as_short_as_float32_allows() -> None:

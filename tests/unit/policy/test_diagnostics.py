@@ -15,7 +15,7 @@ from floodgate.policy import InvalidPolicy, Severity, check, load_policy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 CASES = sorted(path.stem for path in (GOLDEN / "policy").glob("*.yaml"))
-ACCEPTED = {"accepted", "override_overlooks_a_surface"}  # the second with a warning
+ACCEPTED = {"accepted", "sampling_accepted", "override_overlooks_a_surface"}  # the last with a warning
 CONFIGURED = {"nsfw": ("sexual.explicit",)}
 KNOWN = {**CONFIGURED, "spare": ("sexual.explicit",), "toxicity": ("harassment.toxicity",)}
 SECOND = {"second": ("sexual.explicit",)}

@@ -76,6 +76,22 @@ def test_image_head_is_read_whole(tmp_path: Path) -> None:
     assert (head.labels, head.max_batch, head.version, head.licence) == (("a.b", "a.c"), 4, 1, "MIT")
 
 
+def test_a_head_may_ask_for_pictures_as_they_are_stored(tmp_path: Path) -> None:
+    view = {**IMAGE["view"], "alpha": "ignored", "orientation": "ignored"}  # type: ignore[dict-item]
+    write_head(tmp_path, "head", {**IMAGE, "view": view}, IMAGE_TENSORS)
+    head = load_one(tmp_path)
+    assert isinstance(head.view, ImageViewSpec)
+    assert (head.view.ignore_alpha, head.view.ignore_orientation) == (True, True)
+
+
+def test_a_head_may_name_what_alpha_is_composited_on(tmp_path: Path) -> None:
+    view = {**IMAGE["view"], "background": [1, 2, 3], "alpha": "composited"}  # type: ignore[dict-item]
+    write_head(tmp_path, "head", {**IMAGE, "view": view}, IMAGE_TENSORS)
+    head = load_one(tmp_path)
+    assert isinstance(head.view, ImageViewSpec)
+    assert (head.view.background, head.view.ignore_alpha) == ((1, 2, 3), False)
+
+
 def test_text_head_is_read_whole(tmp_path: Path) -> None:
     write_head(tmp_path, "head", TEXT, TEXT_TENSORS)
     head = load_one(tmp_path)
@@ -93,6 +109,11 @@ def test_text_head_is_read_whole(tmp_path: Path) -> None:
         ("view", {**IMAGE["view"], "filter": "cubic"}, "view.filter must be one of"),  # type: ignore[dict-item]
         ("view", {**IMAGE["view"], "crop_width": 9}, "larger than the picture"),  # type: ignore[dict-item]
         ("view", {**IMAGE["view"], "crop_width": 3}, "input image is TYPE_UINT8"),  # type: ignore[dict-item]
+        ("view", {**IMAGE["view"], "alpha": "ignore"}, "view.alpha must be one of composited, ignored"),  # type: ignore[dict-item]
+        ("view", {**IMAGE["view"], "orientation": True}, "view.orientation must be one of"),  # type: ignore[dict-item]
+        ("view", {**IMAGE["view"], "ignore_alpha": True}, "view.ignore_alpha is unknown"),  # type: ignore[dict-item]
+        ("view", {**IMAGE["view"], "background": [0, 0, 256]}, "view.background must be"),  # type: ignore[dict-item]
+        ("view", {**IMAGE["view"], "background": [0, 0, 0], "alpha": "ignored"}, "has no effect"),  # type: ignore[dict-item]
         ("view", "{", "view is not JSON"),
         ("labels", ["a.b"], "1 labels need"),
         ("labels", ["a.b", "a.b"], "twice"),
@@ -183,6 +204,36 @@ def test_ensemble_name_does_not_depend_on_the_order_of_heads(tmp_path: Path) -> 
         write_head(tmp_path, name, IMAGE, IMAGE_TENSORS)
     there, back = (build_ensembles(load_heads(tmp_path, names)) for names in (["one", "two"], ["two", "one"]))
     assert there[0].name == back[0].name
+
+
+CPU, GPU_0, GPU_1 = "kind: KIND_CPU", "kind: KIND_GPU gpus: [0]", "kind: KIND_GPU gpus: [1]"
+
+
+@pytest.mark.parametrize(
+    ("image_groups", "text_groups", "devices"),
+    [
+        ([CPU, CPU], [CPU], ["cpu", "cpu"]),
+        ([GPU_0, GPU_0], [CPU], ["gpu:0", "cpu"]),
+        ([GPU_0, GPU_1], [CPU], ["gpu:0 gpu:1", "cpu"]),
+        ([GPU_0, GPU_1], [GPU_1], ["gpu:0 gpu:1", "gpu:0 gpu:1"]),
+        (["kind: KIND_GPU gpus: [0, 1]", GPU_0], [GPU_1], ["gpu:0 gpu:1", "gpu:0 gpu:1"]),
+        ([GPU_0, GPU_0], ["kind: KIND_GPU"], ["gpu", "gpu"]),  # whichever there are
+        (["kind: KIND_GPU"], [CPU], ["gpu", "cpu"]),
+        ([GPU_0, "kind: KIND_AUTO"], [CPU], ["", ""]),
+        ([GPU_0, ""], [CPU], ["", ""]),
+    ],
+)
+def test_ensembles_share_a_device_where_any_of_their_heads_do(
+    tmp_path: Path, image_groups: list[str], text_groups: list[str], devices: list[str]
+) -> None:
+    """A head that does not say what it runs on may run anywhere: all are then taken to share one device."""
+    names = []
+    for parameters, tensors, groups in ((IMAGE, IMAGE_TENSORS, image_groups), (TEXT, TEXT_TENSORS, text_groups)):
+        for group in groups:
+            names.append(f"head{len(names)}")
+            extra = f"max_batch_size: 4\n{f'instance_group {{ {group} }}' if group else ''}"
+            write_head(tmp_path, names[-1], parameters, tensors, extra)
+    assert [ensemble.device for ensemble in build_ensembles(load_heads(tmp_path, names))] == devices
 
 
 def test_text_heads_with_different_views_are_refused(tmp_path: Path) -> None:

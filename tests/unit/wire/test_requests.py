@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from floodgate.client import build_request, image_part, text_part
+from floodgate.client import build_request, image_part, text_part, video_part
 from floodgate.config import Caller, Limits
 from floodgate.errors import InvalidRequest, PermissionDenied
-from floodgate.types import Lane, Modality, Role
+from floodgate.types import Lane, Modality, Role, Sampling
 from floodgate.v1 import moderation_pb2 as pb
 from floodgate.wire.requests import Asked, parse, to_item
 
@@ -24,7 +24,7 @@ def test_a_minimal_request_gets_the_documented_defaults() -> None:
     item = ask(pb.ModerateRequest(content_id="c", parts=[pb.Part(text=pb.Text(text="hi"))])).item
     assert (item.lane, item.trigger, item.mode) == (Lane.STANDARD, "UPLOAD", "ENFORCE")
     (part,) = item.parts
-    assert (part.part_id, part.role, part.modality, part.data) == ("0", Role.MAIN, Modality.TEXT, b"hi")
+    assert (part.part_id, part.role, part.modality, part.content.data) == ("0", Role.MAIN, Modality.TEXT, b"hi")
 
 
 def test_markets_are_kept_in_order_without_repeats() -> None:
@@ -45,6 +45,10 @@ BROKEN = {
     "parts[0]": lambda r: r.parts[0].ClearField("media"),
     "parts[0].text.language": lambda r: setattr(r.parts[0].text, "language", "not a tag"),
     "parts[1].part_id": lambda r: r.parts.extend([pb.Part(part_id="0", text=pb.Text(text="again"))]),
+    "parts[0].video.sampling.max_frames": lambda r: r.parts[0].CopyFrom(video_part(b"v", max_frames=1025)),
+    "parts[0].image.sampling.min_interval_ms": lambda r: r.parts[0].CopyFrom(
+        image_part(b"i", min_interval_ms=3_600_001)
+    ),
     "budget": lambda r: r.budget.FromSeconds(0),
     "context.origin_market": lambda r: setattr(r.context, "origin_market", "de"),
     "context.markets[1]": lambda r: r.context.markets.extend(["DE", "Germany"]),
@@ -64,6 +68,20 @@ def test_a_broken_rule_names_its_field(field: str) -> None:
         ask(request)
     assert raised.value.field == field
     assert field.split("[")[0].split(".")[-1] in raised.value.message
+
+
+def test_what_is_asked_of_a_video_is_kept_apart_from_what_is_not_said() -> None:
+    parts = [
+        video_part(b"v"),
+        video_part(b"v", max_frames=1024, min_interval_ms=0),
+        image_part(b"i", min_interval_ms=250),
+    ]
+    asked = [(part.modality, part.sampling) for part in ask(build_request(parts=parts)).item.parts]
+    assert asked == [
+        (Modality.VIDEO, Sampling(0, None)),
+        (Modality.VIDEO, Sampling(1024, 0)),
+        (Modality.IMAGE, Sampling(0, 250)),
+    ]
 
 
 def test_ten_thousand_parts_are_refused() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
 from floodgate.client import build_request
+from floodgate.config import Caller, Limits
 from floodgate.errors import Overloaded, Unavailable
+from floodgate.types import Decision, Item
 from floodgate.wire.admission import InFlight
+from floodgate.wire.envelope import Envelope
 from floodgate.wire.malformed import salvage_ids
-from floodgate.wire.service import effective_deadline_ns
+from floodgate.wire.metrics import Metrics
+from floodgate.wire.service import ModerationService, ServiceOptions, effective_deadline_ns
 
 MS = 1_000_000
 
@@ -56,3 +61,34 @@ def test_no_budget_reaches_beyond_a_day() -> None:
     day_ns = 86_400 * 1_000 * MS
     assert effective_deadline_ns(7, (1 << 63) * 1_000_000_000, None, 0, MS) == 7 + day_ns
     assert effective_deadline_ns(7, None, 1e15, 0, MS) == 7 + day_ns
+
+
+class _Leaver:
+    """gRPC's side of a stream whose caller sends three requests and is gone when the first answer is written."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+        self._raws = [build_request(text="abc", request_id=f"r-{n}").SerializeToString() for n in range(3)]
+
+    def add_done_callback(self, _: object) -> None: ...
+
+    def time_remaining(self) -> None: ...
+
+    async def read(self) -> object:
+        return Envelope(self._raws.pop()) if self._raws else grpc.aio.EOF
+
+    async def write(self, _: bytes) -> None:
+        self.tried += 1
+        raise RuntimeError("Failed execute_batch")
+
+
+async def test_a_stream_whose_caller_leaves_ends_quietly() -> None:
+    async def judge(item: Item, arrival_ns: int, deadline_ns: int) -> Decision:
+        raise Unavailable("nobody judges here")
+
+    in_flight = InFlight(max_items=8, max_bytes=1 << 20)
+    options = ServiceOptions(Limits(), Caller(), answer_margin_ns=0, default_budget_ns=1000 * MS)
+    leaver = _Leaver()
+    await ModerationService(judge, in_flight, Metrics(), options).moderate_stream(None, leaver)
+    assert leaver.tried == 3
+    assert in_flight.items == 0

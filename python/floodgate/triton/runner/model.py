@@ -1,9 +1,9 @@
 """The one CPU runner: serves any head that is an ONNX graph with uint8 (or int32) inputs and float32 outputs.
 
 Triton's Python backend loads this file for every model whose config says ``backend: "openvino_runner"``;
-the head directory then holds only its config and ``<version>/model.onnx``. Names, types and shapes come
-from the config and must match the graph's. The batch dimension is dynamic and the graph is compiled once;
-rows are independent.
+the head directory then holds only its config and ``<version>/model.onnx``, or what ``default_model_filename``
+names instead. Names, types and shapes come from the config and must match the graph's. Rows are independent;
+``graphs.py`` says how a batch runs.
 
 Settings: environment FLOODGATE_RUNNER_PRECISION (auto, f32, bf16) and FLOODGATE_RUNNER_THREADS (0: all), each
 overridden by the model's own config parameter ``precision``.
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import triton_python_backend_utils as pb_utils
+from graphs import Graphs  # type: ignore[import-not-found]  # beside this file, where Triton's stub looks
 
 _DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
 _PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
@@ -60,63 +61,46 @@ class TritonPythonModel:
         wanted = parameters.get("precision") or os.environ.get("FLOODGATE_RUNNER_PRECISION", "auto")
         capabilities = list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         precision = choose_precision(wanted, capabilities)
-        graph = core.read_model(folder / "model.onnx")
-        self._inputs = [(tensor["name"], _DTYPES[tensor["data_type"]]) for tensor in config["input"]]
+        file = folder / (config.get("default_model_filename") or "model.onnx")
+        threads = int(os.environ.get("FLOODGATE_RUNNER_THREADS", "0")) or len(os.sched_getaffinity(0))
         self._name = config["name"]
-        self._outputs = [tensor["name"] for tensor in config["output"]]
-        self._dims = {tensor["name"]: [int(side) for side in tensor["dims"]] for tensor in config["output"]}
-        _check_names(graph, [name for name, _ in self._inputs], self._outputs)
-        graph.reshape(
-            {
-                tensor["name"]: ov.PartialShape([-1, *(int(side) for side in tensor["dims"])])
-                for tensor in config["input"]
-            }
-        )
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+        self._inputs = {
+            tensor["name"]: (_DTYPES[tensor["data_type"]], [int(side) for side in tensor["dims"]])
+            for tensor in config["input"]
         }
-        threads = int(os.environ.get("FLOODGATE_RUNNER_THREADS", "0"))
-        if threads > 0:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        compiled = core.compile_model(graph, "CPU", settings)
-        self._request = compiled.create_infer_request()
-        self._warm_up(config)
-        pb_utils.Logger.log_info(f"{config['name']}: {precision}, {threads or 'all'} threads, {folder}")
-
-    def _warm_up(self, config: dict[str, Any]) -> None:
-        """Runs every batch size once. The first run of a shape costs its kernels' preparation, tens of milliseconds,
-        which no request's deadline should pay."""
-        for rows in range(1, max(1, int(config["max_batch_size"])) + 1):
-            self._request.infer(
-                {
-                    tensor["name"]: np.zeros(
-                        (rows, *(max(1, int(side)) for side in tensor["dims"])), _DTYPES[tensor["data_type"]]
-                    )
-                    for tensor in config["input"]
-                }
-            )
+        self._outputs = {tensor["name"]: [int(side) for side in tensor["dims"]] for tensor in config["output"]}
+        self._graphs = Graphs(
+            core,
+            file,
+            inputs=self._inputs,
+            outputs=tuple(self._outputs),
+            max_batch=max(1, int(config["max_batch_size"])),
+            threads=threads,
+            settings={
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": 1,
+                "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            },
+        )
+        pb_utils.Logger.log_info(f"{self._name}: {precision}, {threads} threads, {file}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
         try:
-            feeds = {name: np.ascontiguousarray(self._input(request, name), dtype) for name, dtype in self._inputs}
-            self._request.infer(feeds, share_inputs=True)
-            # Copied: the request's own buffers are overwritten by the next call.
-            tensors = [
-                output_tensor(name, self._request.get_tensor(name).data.astype(np.float32, copy=True))
-                for name in self._outputs
-            ]
+            feeds = {
+                name: np.ascontiguousarray(self._input(request, name), dtype)
+                for name, (dtype, _) in self._inputs.items()
+            }
+            tensors = [output_tensor(name, scores) for name, scores in self._graphs.infer(feeds).items()]
         except Exception as error:
             # Not an error to Triton, which would deadlock: see guard/model.py.
             pb_utils.Logger.log_error(f"head {self._name} failed: {error}")
-            rows = len(self._input(request, self._inputs[0][0]))
+            rows = len(self._input(request, next(iter(self._inputs))))
             tensors = [
                 output_tensor(name, np.full((rows, *dims), FAILED_BITS, np.uint32).view(np.float32))
-                for name, dims in self._dims.items()
+                for name, dims in self._outputs.items()
             ]
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
@@ -124,11 +108,3 @@ class TritonPythonModel:
     def _input(request: Any, name: str) -> "np.ndarray[Any, Any]":
         # Not as_numpy(): under numpy 2 it repeats the first element everywhere, silently.
         return np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
-
-
-def _check_names(graph: Any, inputs: list[str], outputs: list[str]) -> None:
-    for kind, wanted, ports in (("input", inputs, graph.inputs), ("output", outputs, graph.outputs)):
-        have = [name for port in ports for name in port.get_names()]
-        missing = [name for name in wanted if name not in have]
-        if missing or len(wanted) > len(ports):
-            raise ValueError(f"model.onnx has no {kind} {missing[0] if missing else '?'}; it has {', '.join(have)}")

@@ -1,0 +1,5 @@
+#include "checked_sink.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  return floodgate::fuzzing::decode_if(floodgate::Format::kWebp, data, size);
+}
