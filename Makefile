@@ -65,7 +65,7 @@ test-cpp: test-asan test-tsan ## C++ tests under ASan+UBSan and TSan
 
 .PHONY: test-asan test-tsan
 test-asan test-tsan: test-%: $(VENV)/.core
-	@echo "==> C++ tests under $*"
+	@echo "==> C++ tests under $* ($$(date +%T))"
 	@decoder="$$($(PY) -c 'from floodgate.media import DECODER_PROGRAM; print(DECODER_PROGRAM)')"; \
 	  cmake --preset $* -DFLOODGATE_DECODER="$$decoder" >build-$*.log 2>&1 || { cat build-$*.log; exit 1; }
 	@cmake --build --preset $* -j $(JOBS) >build-$*.log 2>&1 || { cat build-$*.log; exit 1; }
@@ -77,7 +77,7 @@ PYTEST_JOBS ?= 2
 
 .PHONY: test-python
 test-python: setup $(VENV)/.prometheus ## Python tests, the real Triton included (PYTEST_JOBS, PYTEST_ARGS)
-	@echo "==> Python tests"
+	@echo "==> Python tests ($$(date +%T))"
 	@$(PY) -m pytest -n $(PYTEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 # ---------------------------------------------------------------- for developers

@@ -92,9 +92,19 @@ def connections(pid: int, port: int) -> int:
     return sum(os.readlink(each) in sockets for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink())
 
 
+def _status(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def freeze(pid: int) -> None:
     """Stops a process and returns once every thread of it has stopped, which the signal alone does not wait for. Raises
-    TimeoutError when one does not within 5 s."""
+    TimeoutError when one does not within 5 s, ProcessLookupError when ``pid`` is no process: that of one that is gone
+    may be a thread's by now, and a signal to it would stop whose thread it is."""
+    if f"\nTgid:\t{pid}\n" not in _status(pid):
+        raise ProcessLookupError(f"{pid} is not a process")
     os.kill(pid, signal.SIGSTOP)
     until = time.monotonic() + 5.0
     while any(_fields(task / "stat")[1][0] != "T" for task in Path(f"/proc/{pid}/task").iterdir()):

@@ -299,6 +299,24 @@ TEST(Sandbox, AJobOutlivesTheDeathOfTheZygote) {
   EXPECT_EQ(sandbox.workers->losses().crashed, 0u);
 }
 
+TEST(Sandbox, AWorkerThatTakesAnothersPlaceIsHeldToNoProcessor) {
+  Sandbox sandbox;
+  const auto worker = sandbox.worker();
+  const DecodeJob good = sandbox.job(jpeg(64, 48));
+  const DecodeJob bad = sandbox.job(faulty("crash"));
+  EXPECT_TRUE(sandbox.run(*worker, bad).worker_lost);
+  EXPECT_EQ(sandbox.run(*worker, good).code, Code::kOk);
+  cpu_set_t ours;
+  ASSERT_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
+  const auto processes = children_of(testing::zygote_pid());
+  ASSERT_FALSE(processes.empty());
+  for (const Process& process : processes) {
+    cpu_set_t theirs;
+    ASSERT_EQ(sched_getaffinity(process.pid, sizeof theirs, &theirs), 0);
+    EXPECT_TRUE(CPU_EQUAL(&theirs, &ours));
+  }
+}
+
 TEST(Sandbox, AJobIsTriedAgainWhenWorkersAreKilledFromOutside) {
   Sandbox sandbox;
   const auto worker = sandbox.worker();

@@ -122,8 +122,10 @@ async def storm(who: Guest, wanted: Iterable[str]) -> None:
         callers = [group.create_task(one(turn)) for turn in range(2 * _TOGETHER)]
         while not all(caller.done() for caller in callers):
             freeze(pid)
-            await asyncio.sleep(fair.choice((0.1, 0.5, 1.5)))
-            thaw(pid)
+            try:
+                await asyncio.sleep(fair.choice((0.1, 0.5, 1.5)))
+            finally:
+                thaw(pid)
             await asyncio.sleep(fair.choice((0.1, 0.3)))
             now = metrics(who.server)
             waiting -= {name for name in waiting if total(now, name) > total(at_first, name)}
@@ -236,6 +238,7 @@ async def log_stalled(who: Guest, seen: Callable[[], bool]) -> None:
         file.rename(log)
         os.kill(who.server.pid, signal.SIGHUP)
         while who.count("floodgate_decision_log_pending"):
+            assert time.monotonic() < until, "lines wait though the log is a file again"
             with suppress(BlockingIOError):
                 os.read(pipe, 1 << 20)
     finally:

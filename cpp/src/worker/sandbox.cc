@@ -204,6 +204,7 @@ Status Worker::renew(Program program) {
   auto started = workers_.start(program);
   if (!started.ok()) return started.status();
   process(program) = std::move(started).value();
+  process(program)->begin_here();
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -155,6 +156,17 @@ bool WorkerProcess::place(const std::shared_ptr<SharedRegion>& region, std::uint
   return limit_address_space() && send(forked_.socket.get(), &order, kPlainOrderBytes, {&descriptor, 1});
 }
 
+void WorkerProcess::begin_here() {
+  const int here = sched_getcpu();
+  cpu_set_t all;
+  // Fails where there are more processors than the set has room for.
+  if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(forked_.pid, sizeof all, &all) != 0) return;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(here, &one);
+  if (sched_setaffinity(forked_.pid, sizeof one, &one) == 0) processors_ = all;
+}
+
 Outcome WorkerProcess::run(const DecodeJob& job, std::span<const std::shared_ptr<SharedRegion>> regions,
                            DecodeResult& result) {
   const Nanos start = monotonic_now();
@@ -167,6 +179,9 @@ Outcome WorkerProcess::run(const DecodeJob& job, std::span<const std::shared_ptr
     if (!place(regions[region], region)) return Outcome::kNotTaken;
   }
   if (!send(forked_.socket.get(), &order, order_bytes(job.target_count))) return Outcome::kNotTaken;
+  if (const auto all = std::exchange(processors_, std::nullopt)) {
+    (void)sched_setaffinity(forked_.pid, sizeof *all, &*all);
+  }
   const Outcome outcome = await(job, start, result);
   const Nanos cpu = cpu_now();
   result.cpu_ns = cpu - std::exchange(cpu_mark_, cpu);

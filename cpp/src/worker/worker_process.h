@@ -5,10 +5,12 @@
 // ones the process has mapped and has them unmapped once nobody here holds them.
 #pragma once
 
+#include <sched.h>
 #include <sys/types.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +40,10 @@ class WorkerProcess {
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
 
+  // Has the process begin its next job on the processor that the caller runs on; from then on it goes where
+  // the kernel likes. For one that takes another's place: woken where it was forked, it may share a core with
+  // a neighbour for ten milliseconds while its predecessor's is idle. Only a hint.
+  void begin_here();
   // After anything but kAnswered the process is of no more use: end() it. `result`: its answer, and the time
   // it took as measured here.
   Outcome run(const DecodeJob& job, std::span<const std::shared_ptr<SharedRegion>> regions,
@@ -71,6 +77,7 @@ class WorkerProcess {
   clockid_t cpu_clock_ = 0;
   std::uint64_t own_bytes_ = 0;  // of address space, without regions
 
+  std::optional<cpu_set_t> processors_;  // its own, while it is held to one
   std::vector<Mapped> mapped_;
   std::uint64_t mapped_bytes_ = 0;
   Nanos cpu_mark_ = 0;  // its CPU time when the last job was done
