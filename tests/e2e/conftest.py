@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from observed import metric
 from bench.report import ROOT
 from bench.server import Server, serving
 from floodgate import Client
+
+# Several servers share the cores with all other tests here, which are not to wait for them.
+os.environ.setdefault("FLOODGATE_GO_FIRST", "false")
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ async def _serve(handover: Handover, control: Control, link_fd: int, arena_fd: i
         await front.door.set_serving(core.ready())
         health = asyncio.create_task(_publish_health(front.door, core))
         stack.callback(health.cancel)
-        settle()
+        settle(first=config.go_first)
         terminated = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
         control.send(serving=True)

@@ -78,18 +78,18 @@ def build_front(
     return Front(door, in_flight)
 
 
-def settle() -> None:
+def settle(*, first: bool) -> None:
     """Keeps the interpreter from pausing the event loop: what the start made (modules, policies, schemas) lives as long
     as the process and need not be walked by each full collection; requests leave few cycles, so that looking for them
     after every 700 objects finds nothing; and a thread that wants the interpreter while another has it (the log's
-    writer encoding records) gets it sooner than after the default 5 ms. REQUIRES: called on the main thread's event
-    loop."""
+    writer encoding records) gets it sooner than after the default 5 ms. ``first``: its threads go before other work,
+    where that is allowed. REQUIRES: called on the main thread's event loop."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_OBJECTS)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     asyncio.get_running_loop().set_default_executor(executor())
-    if not go_first():
+    if first and not go_first():
         log.info(
             "threads that keep deadlines get no priority (no CAP_SYS_NICE): on saturated cores answers leave later"
         )

@@ -282,7 +282,7 @@ async def _serve(config: Config, examples: Path | None, once: bool) -> int:
             reload.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, hang_up)
-        settle()
+        settle(first=config.go_first)
         host = _host(config.address)
         metrics = f"; metrics at http://{_host(config.metrics_address)}:{server.metrics_port}/metrics"
         metrics = metrics if server.metrics_port else ""

@@ -210,6 +210,9 @@ class Config(_Section):
     drain_s: float = Field(30.0, ge=0)
     """How long SIGTERM waits for accepted requests before it cancels them."""
     uvloop: bool = True
+    go_first: bool = True
+    """Whether the threads that keep deadlines go before other work on the machine, where that is allowed
+    (CAP_SYS_NICE). Off: for cores that are shared with what must not wait for them."""
     limits: Limits = Limits()
     media: MediaSettings = MediaSettings()
     core: CoreSettings = CoreSettings()

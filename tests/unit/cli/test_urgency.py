@@ -39,7 +39,7 @@ class Scraped(Collector):
         return ()
 
 async def later():
-    settle()
+    settle(first=True)
     levels["working"] = await asyncio.to_thread(own_level)
 
 asyncio.run(later())
