@@ -8,10 +8,15 @@ in: one bad part in 46 (``loss_drop``), and one in 10 (``loss_drop_dense``). The
 came, once the time is taken off for which the lost parts had a worker (their decode time in the answers, until the
 worker was cleared away): the median over neighbouring turns of a second or less, since the machine's own speed drifts
 by more than that within a minute. Every batch is compared with the expected pixels, and every answer is looked at.
+
+*Through the server.* The same share of crashes and hangs (a tenth as many) among good pictures that a whole server
+judges, in turns with as many alone. ``loss_drop_server`` is how much slower good pictures came, with nothing taken off.
+Every decision is looked at.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
 import mmap
 import os
@@ -19,6 +24,7 @@ import select
 import statistics
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +34,9 @@ from rich.table import Table
 
 from bench.processes import descendants, exact_cpu_s
 from bench.report import ROOT, Report
-from floodgate import _core
+from bench.server import serving
+from floodgate import AsyncClient, _core
+from floodgate.v1 import moderation_pb2 as pb
 
 DECODER = Path(_core.__file__).parent / "bin" / "floodgate-decoder"
 VIEW = _core.ImageView(224, 224)
@@ -41,6 +49,11 @@ LOSS_TURNS = 50
 A_STREAM_TURN = {"loss_drop": 1_000, "loss_drop_dense": 200}  # good pictures: one part in 46 is bad, and one in 10
 HANG_MS = 20
 OPEN = 64  # tickets at once
+State = pb.PartStatus.State
+SERVER_TURNS = 10
+A_SERVER_TURN = {"good": 500, "crash": 10, "hang": 1}
+SERVER_HANG_MS = 100  # the least that may be configured
+CALLERS = 16
 
 
 def run() -> Report:
@@ -54,6 +67,7 @@ def run() -> Report:
     Console().print(table)
     os.sched_setaffinity(0, cores)
     _losses(len(cores), report)
+    _losses_of_a_server(report)
     return report
 
 
@@ -131,6 +145,61 @@ def _stream(name: str, feed: Feed, good: bytes, workers: int, report: Report) ->
         f"crashes and {HANGS} hangs of {HANG_MS} ms, of which the lost parts took {sum(lost_s):.2f} s: {drop:+.1%} "
         f"beyond that (half of the turns {low:+.1%} to {high:+.1%}), {per_loss_ms:.2f} ms each"
     )
+
+
+def _losses_of_a_server(report: Report) -> None:
+    with serving({"FLOODGATE_MEDIA__FAULTS": "true", "FLOODGATE_MEDIA__HANG_MS": str(SERVER_HANG_MS)}) as server:
+        turns = asyncio.run(_server_turns(server.target))
+    drop = statistics.median(1 - alone / mixed for alone, mixed in turns)
+    low, _, high = statistics.quantiles(1 - alone / mixed for alone, mixed in turns)
+    bad = A_SERVER_TURN["crash"] + A_SERVER_TURN["hang"]
+    share = f"{bad / A_SERVER_TURN['good']:.1%} losses"
+    report.add("loss_drop_server", drop, f"share of the whole server's throughput, nothing taken off; {share}")
+    alone_s, mixed_s = (sum(times) for times in zip(*turns, strict=True))
+    print(
+        f"through the server: {SERVER_TURNS * A_SERVER_TURN['good']} good pictures: {alone_s:.2f} s alone, "
+        f"{mixed_s:.2f} s with {SERVER_TURNS * A_SERVER_TURN['crash']} crashes and "
+        f"{SERVER_TURNS * A_SERVER_TURN['hang']} hangs of {SERVER_HANG_MS} ms: {drop:+.1%} "
+        f"(half of the turns {low:+.1%} to {high:+.1%})"
+    )
+
+
+async def _server_turns(target: str) -> list[tuple[float, float]]:
+    """Seconds of each turn of good pictures alone, and of as many among crashes and hangs."""
+    good = photo(*PICTURES["640"])
+    alone = [(good, State.STATE_JUDGED)] * A_SERVER_TURN["good"]
+    bad = [
+        (faulty(good, fault), State.STATE_UNREADABLE)
+        for fault in ("crash", "hang")
+        for _ in range(A_SERVER_TURN[fault])
+    ]
+    random = np.random.default_rng(5)
+    turns = []
+    async with AsyncClient(target) as client:
+        await _judged(client, alone)
+        for turn in range(SERVER_TURNS):
+            mixed = alone + bad
+            random.shuffle(mixed)
+            seconds = {}
+            for kind, stream in sorted({"alone": alone, "mixed": mixed}.items(), reverse=turn % 2 == 0):
+                seconds[kind] = await _judged(client, stream)
+            turns.append((seconds["alone"], seconds["mixed"]))
+    return turns
+
+
+async def _judged(client: AsyncClient, stream: list[tuple[bytes, int]]) -> float:
+    """Seconds until all of them are judged. Raises RuntimeError when one is not in the state that is given with it."""
+    waiting: Iterator[tuple[bytes, int]] = iter(stream)
+
+    async def caller() -> None:
+        for picture, state in waiting:
+            decision = await client.moderate(image=picture, timeout=60.0)
+            if [part.state for part in decision.parts] != [state]:
+                raise RuntimeError(f"a part is not what it should be: {decision.parts}")
+
+    start = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    return time.perf_counter() - start
 
 
 class Feed:
