@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from collections.abc import Callable
 
@@ -151,3 +152,9 @@ def test_gauges_are_back_at_rest(server: Server, client: Client, counter: Counte
     assert_at_rest(server)
     assert counter("floodgate_triton_up") == 1
     assert counter("floodgate_head_breaker_open") == 0
+
+
+def test_priorities_are_left_alone_where_that_is_configured(server: Server) -> None:
+    """As conftest.py does; where it does not, and it is allowed, the event loop goes first."""
+    assert os.environ["FLOODGATE_GO_FIRST"] == "false"
+    assert os.getpriority(os.PRIO_PROCESS, server.pid) == os.getpriority(os.PRIO_PROCESS, 0)

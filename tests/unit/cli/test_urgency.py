@@ -79,3 +79,17 @@ def test_python_threads_that_start_later_join_those_that_go_first(levels: dict[s
     expected = -10 if levels["allowed"] else levels["before"]
     assert (levels["working"], levels["scraping"]) == (expected, expected)
     assert levels["plain"] == (0 if levels["allowed"] else levels["before"])
+
+
+def test_priorities_are_left_alone_where_that_is_configured() -> None:
+    program = (
+        "import asyncio, os\n"
+        "from floodgate.acceptor.front import settle\n"
+        "before = os.getpriority(os.PRIO_PROCESS, 0)\n"
+        "async def start():\n"
+        "    settle(first=False)\n"
+        "asyncio.run(start())\n"
+        "print(os.getpriority(os.PRIO_PROCESS, 0) == before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
