@@ -22,6 +22,7 @@ FOLDER_LAYER = {
     "text": 1,
     "hash": 1,
     "cuda": 1,
+    "rpc": 1,
     "worker": 2,
     "batch": 2,
     "acceptor": 2,

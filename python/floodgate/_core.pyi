@@ -536,3 +536,36 @@ MOST_DIGESTED_BYTES: int
 
 def sweep_stale_buffers() -> int:
     """Unlink the batch buffers of dead servers, told by their locks; returns how many."""
+
+class RpcSession:
+    """One connection of a gRPC server, without its socket: received bytes go in, what the client's calls did comes out,
+    and so does what is to be written. One thread at a time. See ``cpp/include/floodgate/rpc_session.h``."""
+
+    CALL: int
+    MESSAGE: int
+    END: int
+    FAULT: int
+    CLOSED: int
+
+    def __init__(self, *, message_bytes: int, header_bytes: int, calls: int) -> None: ...
+    def receive(self, data: Buffer, size: int) -> None:
+        """The first ``size`` bytes of ``data`` were received. Raises InvalidRequest: this is no HTTP/2."""
+    def events(
+        self,
+    ) -> list[tuple[Any, ...]]:
+        """What happened since the last call, by kind: (CALL, call, method, path, content type, timeout, encoding),
+        (MESSAGE, call, bytes, compressed), (END, call), (FAULT, call, code, message), (CLOSED, call)."""
+    def taken(self, call: int) -> None:
+        """The reader has one of the call's messages; a client whose messages are left lying is held back."""
+    def send(self, call: int, message: bytes) -> None: ...
+    def finish(self, call: int, trailers: Sequence[tuple[str, str]], status: str = "200") -> None: ...
+    def unsent(self, call: int) -> int:
+        """Bytes sent to the call that ``output`` has not given yet."""
+    def output(self) -> bytes:
+        """What is to be written to the socket now."""
+    def go_away(self) -> None: ...
+    @property
+    def over(self) -> bool:
+        """Nothing is read or written any more."""
+    @property
+    def calls(self) -> int: ...

@@ -80,12 +80,46 @@ def videos() -> Iterator[Seed]:
             yield "probe", data
 
 
+def calls() -> Iterator[Seed]:
+    """A byte for the size of pieces, then what an HTTP/2 client sends."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    def headers(stream: int, flags: int, **more: str) -> bytes:
+        fields = {":method": "POST", ":scheme": "http", ":authority": "a", ":path": "/s/m", **more}
+        literal = b"".join(
+            b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+            for name, value in fields.items()
+        )
+        return frame(1, 4 | flags, stream, literal)
+
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+    message = b"\x00\x00\x00\x00\x05hello"
+    bodies = {
+        "unary": headers(1, 0, te="trailers") + frame(0, 1, 1, message),
+        "two": headers(1, 0)
+        + headers(3, 0)
+        + frame(0, 0, 3, message * 2)
+        + frame(0, 1, 1, message)
+        + frame(0, 1, 3, b""),
+        "empty": headers(1, 1),
+        "half": headers(1, 0) + frame(0, 1, 1, message[:7]),
+        "cancelled": headers(1, 0) + frame(0, 0, 1, message) + frame(3, 0, 1, (8).to_bytes(4, "big")),
+        "trailers": headers(1, 0) + frame(0, 0, 1, message) + frame(1, 5, 1, b"\x00\x01a\x01b"),
+        "ping": frame(6, 0, 0, bytes(8)) + headers(1, 1) + frame(7, 0, 0, bytes(8)),
+    }
+    for body in bodies.values():
+        for piece in (0, 6, 255):
+            yield "rpc", bytes([piece]) + preface + body
+
+
 def write(folder: Path) -> None:
     """Every seed as ``folder/<target>/seed-<n>``; once a folder is there, it is taken to be complete."""
     if folder.exists():
         return
     unfinished = folder.with_suffix(".unfinished")
-    for index, (target, data) in enumerate(itertools.chain(texts(), views(), pictures(), videos())):
+    for index, (target, data) in enumerate(itertools.chain(texts(), views(), pictures(), videos(), calls())):
         (unfinished / target).mkdir(parents=True, exist_ok=True)
         (unfinished / target / f"seed-{index:05}").write_bytes(data)
     unfinished.rename(folder)

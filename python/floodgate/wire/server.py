@@ -10,15 +10,14 @@ from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry, start_http_server
 
 from floodgate.errors import ConfigError
 from floodgate.wire.admission import InFlight
 from floodgate.wire.envelope import keep_message_memory
-from floodgate.wire.farewell import hang_up
+from floodgate.wire.rpc import RpcServer
 from floodgate.wire.service import SERVICE, ModerationService
 
 log = logging.getLogger(__name__)
@@ -51,31 +50,24 @@ class DoorServer:
         self._serving = False
         self.port = 0
         keep_message_memory()
-        self._server = grpc.aio.server(
-            options=[
-                # Above our own limit, so that a message somewhat over it gets a sentence rather than gRPC's code.
-                ("grpc.max_receive_message_length", min(message_bytes + max(message_bytes, _ROOM_BYTES), _INT32_MAX)),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", int(share_port)),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-            ]
-        )
-        self._server.add_generic_rpc_handlers((service.handlers(),))
+        # Above our own limit, so that a message somewhat over it gets a sentence rather than gRPC's code.
+        most_bytes = min(message_bytes + max(message_bytes, _ROOM_BYTES), _INT32_MAX)
+        self._server = RpcServer(message_bytes=most_bytes, share_port=share_port)
+        self._server.add_registered_method_handlers(SERVICE, service.handlers())
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(names), self._server
+        )
 
     async def start(self) -> None:
         """Binds and serves. Raises ConfigError when the address cannot be had."""
-        try:
-            self.port = self._server.add_insecure_port(self._address)
-        except RuntimeError:
-            self.port = 0
-        if self.port == 0:
-            raise ConfigError(f"cannot listen on {self._address}: is another server running there?")
         await self._publish(False)
-        await self._server.start()
+        try:
+            self.port = await self._server.listen(self._address)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {self._address}: {error.strerror}") from None
 
     async def set_serving(self, serving: bool) -> None:
         """Publishes health: SERVING or NOT_SERVING, for the server as a whole and for the service."""
@@ -102,9 +94,8 @@ class DoorServer:
             log.warning("drain: %d items did not finish within %.0f s", self._in_flight.items, grace_s)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._in_flight.even(), _LAST_CALLS_S if finished else 0)
-        if not await hang_up(self.port, _FAREWELL_S):
+        if not await self._server.hang_up(_FAREWELL_S):
             log.warning("drain: some clients held on to their connections for %.0f s", _FAREWELL_S)
-        await self._server.stop(0)
         return finished
 
 

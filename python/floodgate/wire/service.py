@@ -1,6 +1,6 @@
 """The Moderation service: both calls, over message bytes.
 
-The handlers read messages as bytes in an envelope, so that size and load are checked before anything is parsed, and so
+The handlers get messages as bytes in an envelope, so that size and load are checked before anything is parsed, and so
 that nothing but the core's arena holds a request's media while it waits: once an item was handed to the judge, neither
 the message's bytes nor the parsed message exist any more. Every failure ends in ``wire.status``; a stream's item never
 ends its stream.
@@ -28,6 +28,7 @@ from floodgate.wire.envelope import Envelope
 from floodgate.wire.malformed import salvage_ids
 from floodgate.wire.metrics import UNKNOWN_LANE, Metrics
 from floodgate.wire.requests import Asked, parse, to_item
+from floodgate.wire.rpc import CallOver
 from floodgate.wire.status import status_code, to_status
 from floodgate.wire.turnstile import Turnstile
 
@@ -62,27 +63,17 @@ class ModerationService:
         self._options = options
         self._turnstile = Turnstile()
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """What to add to a gRPC server. Requests and responses stay bytes.
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """Method name -> handler, for a gRPC server. Requests and responses stay bytes."""
+        return {
+            "Moderate": grpc.unary_unary_rpc_method_handler(self.moderate, request_deserializer=Envelope),
+            "ModerateStream": grpc.stream_stream_rpc_method_handler(
+                self.moderate_stream, request_deserializer=Envelope
+            ),
+        }
 
-        Moderate is unary. It is read as a stream of one, which is the same on the wire, because gRPC's reader of unary
-        calls keeps the message's bytes until the call ends.
-        """
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Moderate": grpc.stream_unary_rpc_method_handler(self.moderate, request_deserializer=Envelope),
-                "ModerateStream": grpc.stream_stream_rpc_method_handler(
-                    self.moderate_stream, request_deserializer=Envelope
-                ),
-            },
-        )
-
-    async def moderate(self, _: Any, context: Any) -> bytes:
+    async def moderate(self, envelope: Envelope, context: Any) -> bytes:
         """Moderate."""
-        envelope = await context.read()
-        if envelope is grpc.aio.EOF:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
         self._in_flight.owe()
         context.add_done_callback(self._paid)
         arrival_ns = time.monotonic_ns()
@@ -97,14 +88,7 @@ class ModerationService:
             self._ended("Moderate", known, error)
             status = to_status(error, known.request_id)
             trailers = (("grpc-status-details-bin", status.SerializeToString()),)
-            try:
-                await context.abort(status_code(error), status.message, trailers)
-            except grpc.aio.AbortError:
-                raise
-            except Exception:
-                # The caller has left in this very moment. gRPC has nobody to tell, and would print a traceback.
-                log.debug("nobody was left to hear that request %s failed", known.request_id)
-            raise asyncio.CancelledError from error
+            await context.abort(status_code(error), status.message, trailers)
         self._metrics.ended("Moderate", known.lane, "OK")
         return response.SerializeToString()
 
@@ -220,9 +204,8 @@ class ModerationService:
 async def _write(context: Any, raw: bytes) -> None:
     try:
         await context.write(raw)
-    except Exception:
-        # The caller has left in this very moment. gRPC ends the call, and would print a traceback for each answer.
-        log.debug("nobody was left to hear an answer on a stream", exc_info=True)
+    except CallOver:
+        log.debug("nobody was left to hear an answer on a stream")
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from floodgate.wire.admission import InFlight
 from floodgate.wire.envelope import Envelope
 from floodgate.wire.malformed import salvage_ids
 from floodgate.wire.metrics import Metrics
+from floodgate.wire.rpc import CallOver
 from floodgate.wire.service import ModerationService, ServiceOptions, effective_deadline_ns
 
 MS = 1_000_000
@@ -64,7 +65,7 @@ def test_no_budget_reaches_beyond_a_day() -> None:
 
 
 class _Leaver:
-    """gRPC's side of a stream whose caller sends three requests and is gone when the first answer is written."""
+    """The call of a stream whose caller sends three requests and is gone when the first answer is written."""
 
     def __init__(self) -> None:
         self.tried = 0
@@ -79,7 +80,7 @@ class _Leaver:
 
     async def write(self, _: bytes) -> None:
         self.tried += 1
-        raise RuntimeError("Failed execute_batch")
+        raise CallOver("the client left")
 
 
 async def test_a_stream_whose_caller_leaves_ends_quietly() -> None:

@@ -1,0 +1,216 @@
+"""A client's connection: the socket's bytes to calls, and their answers back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+import grpc
+
+import floodgate._core as _core
+from floodgate.errors import FloodgateError
+from floodgate.wire.rpc.call import Call
+from floodgate.wire.rpc.metadata import ENCODINGS, BadMessage, decompress, status_trailers, timeout_s
+
+log = logging.getLogger(__name__)
+
+_HEADER_BYTES = 16 << 10
+_CALLS = 8192
+_STATUS_OF_FAULT = {
+    "TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "INVALID_ARGUMENT": grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+
+class Connection(asyncio.BufferedProtocol):
+    """``methods``: path -> handler. ``room``: where the socket's bytes go first; connections of one loop may share it,
+    since they are read one at a time. ``opened`` and ``closed`` are told of this one. Thread rule: the event loop."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, grpc.RpcMethodHandler],
+        room: bytearray,
+        message_bytes: int,
+        opened: Callable[[Connection], None],
+        closed: Callable[[Connection], None],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._methods = methods
+        self._room = room
+        self._message_bytes = message_bytes
+        self._opened = opened
+        self._closed = closed
+        self._session = _core.RpcSession(message_bytes=message_bytes, header_bytes=_HEADER_BYTES, calls=_CALLS)
+        self._calls: dict[int, Call] = {}
+        self._encodings: dict[int, str] = {}
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+        self._leaving = False
+        self._ended = False  # our side: nothing may be written any more
+        self._unsent: dict[int, asyncio.Future[None]] = {}
+        # By kind of event.
+        self._on: dict[int, Callable[..., None]] = {
+            _core.RpcSession.CALL: self._on_call,
+            _core.RpcSession.MESSAGE: self._on_message,
+            _core.RpcSession.END: self._on_end,
+            _core.RpcSession.FAULT: self._on_fault,
+            _core.RpcSession.CLOSED: self._on_closed,
+        }
+
+    # The protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._opened(self)
+        self.flush()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        try:
+            self._session.receive(self._room, nbytes)
+        except FloodgateError as error:
+            log.info("a connection is closed: it does not speak gRPC (%s)", error.message)
+            self._tell()
+            self.flush()
+            if self._transport is not None:
+                self._transport.close()
+            return
+        self._tell()
+        self.flush()
+
+    def eof_received(self) -> bool:
+        # Whoever writes no more has no use for answers: gRPC's clients close only what they are done with.
+        return False
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.closed()
+        self._wake_senders()
+        self._closed(self)
+
+    # For calls.
+
+    def taken(self, number: int) -> None:
+        self._session.taken(number)
+
+    def send(self, number: int, message: bytes) -> None:
+        self._session.send(number, message)
+
+    def finish(self, number: int, trailers: list[tuple[str, str]]) -> None:
+        self._session.finish(number, trailers)
+        self.flush()
+
+    async def sent(self, number: int) -> None:
+        self.flush()
+        if self._session.unsent(number) and self._transport is not None:
+            await self._unsent.setdefault(number, self.loop.create_future())
+
+    # For the server.
+
+    def hang_up(self) -> None:
+        """Ends the connection in order: what was written arrives, and then its end. Calls under way are not awaited."""
+        if self._transport is None:
+            return
+        self._session.go_away()
+        self._leaving = True
+        self._paused = False
+        self.flush()
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def flush(self) -> None:
+        """Hands the socket all that may be written now."""
+        transport = self._transport
+        if transport is None or self._paused or self._ended:
+            return
+        if output := self._session.output():
+            transport.write(output)
+            self._tell()
+        if self._unsent:
+            self._wake_senders()
+        if (self._leaving or self._session.over) and not transport.is_closing():
+            # The client's end comes back when it has read all; closing at once could take from it what it has not.
+            self._ended = True
+            with suppress(OSError):  # the client was faster
+                transport.write_eof()
+
+    # Events.
+
+    def _tell(self) -> None:
+        for event in self._session.events():
+            self._on[event[0]](*event[1:])
+
+    def _on_call(self, number: int, method: str, path: str, content_type: str, timeout: str, encoding: str) -> None:
+        if method != "POST" or not content_type.startswith("application/grpc"):
+            # Of HTTP, not of gRPC: no status would be understood.
+            self._session.finish(number, [], "405" if method != "POST" else "415")
+            return
+        handler = self._methods.get(path)
+        if handler is None:
+            self._refuse(number, grpc.StatusCode.UNIMPLEMENTED, f"there is no method {path}")
+            return
+        seconds = timeout_s(timeout) if timeout else None
+        if timeout and seconds is None:
+            self._refuse(number, grpc.StatusCode.INVALID_ARGUMENT, f"grpc-timeout {timeout!r} is malformed")
+            return
+        if encoding:
+            self._encodings[number] = encoding
+        call = self._calls[number] = Call(self, number, handler, seconds)
+        call.begin()
+
+    def _refuse(self, number: int, code: grpc.StatusCode, message: str) -> None:
+        self._session.finish(number, status_trailers(code, message))
+
+    def _on_message(self, number: int, raw: bytes, compressed: bool) -> None:
+        call = self._calls.get(number)
+        if call is None:
+            return
+        if compressed:
+            try:
+                raw = decompress(self._encodings.get(number, ""), raw, self._message_bytes)
+            except BadMessage as bad:
+                more = [("grpc-accept-encoding", ENCODINGS)] if bad.code is grpc.StatusCode.UNIMPLEMENTED else []
+                call.finish(bad.code, bad.message, more)
+                call.fail(bad.code, bad.message)
+                return
+        call.message(raw)
+
+    def _on_end(self, number: int) -> None:
+        if call := self._calls.get(number):
+            call.end()
+
+    def _on_fault(self, number: int, code: str, message: str) -> None:
+        if call := self._calls.get(number):
+            call.fail(_STATUS_OF_FAULT[code], message)
+        else:
+            self._refuse(number, _STATUS_OF_FAULT[code], message)
+
+    def _on_closed(self, number: int) -> None:
+        self._encodings.pop(number, None)
+        if call := self._calls.pop(number, None):
+            call.closed()
+
+    def _wake_senders(self) -> None:
+        for number in list(self._unsent):
+            if self._transport is None or not self._session.unsent(number):
+                future: asyncio.Future[Any] = self._unsent.pop(number)
+                if not future.done():
+                    future.set_result(None)
