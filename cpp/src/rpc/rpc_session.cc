@@ -317,7 +317,7 @@ class RpcSession::Http2 {
     Call* call = self(source->ptr).find(id);
     if (call == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     const auto part = std::min(size, call->out.size() - call->out_sent);
-    std::memcpy(room, call->out.data() + call->out_sent, part);
+    std::copy_n(call->out.data() + call->out_sent, part, room);
     call->out_sent += part;
     if (call->out_sent == call->out.size()) {
       if (call->trailers) {
