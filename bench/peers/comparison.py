@@ -1,8 +1,13 @@
-"""The run: one server after another, then Floodgate at each peer's rate, then the tables and figures."""
+"""The run: Floodgate, then each peer with Floodgate after it, then the tables and figures.
+
+A machine's speed drifts within minutes, by a fifth here: a peer's CPU is set against the mean of Floodgate's before and
+after it, and its latency against Floodgate's at the same rate right after it.
+"""
 
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -36,6 +41,7 @@ GOODPUT_S = 1.5
 LOADS = (0.5, 1.0, 1.5, 2.0, 3.0)
 STYLES = ("written", "tuned")
 _VIEWS = {"written": "exact", "tuned": "fast"}
+_DECODE = {"written": "full", "tuned": "draft"}
 _OURS = "floodgate"
 
 
@@ -50,6 +56,7 @@ class Result:
     goodput: dict[float, OpenRun]
     spent_s: dict[str, float]
     at_rate: dict[str, OpenRun] = field(default_factory=dict)
+    over_ours: float = 0.0  # a peer's CPU an image over Floodgate's around it
 
 
 def run() -> Report:
@@ -75,6 +82,7 @@ class _Comparison:
         self._core = cores()[1]
         self._results: list[Result] = []
         self._absent: dict[str, str] = {}
+        self._our_cpu: dict[str, list[float]] = {style: [] for style in STYLES}
 
     async def run(self) -> Report:
         end_on_sigterm()
@@ -85,12 +93,11 @@ class _Comparison:
             async with self._ours(style) as server:
                 if not self._exact:
                     self._exact = await measure.check_alone(server.wire, len(self._images))
-                await self._measure(_OURS, style, "full" if style == "written" else "draft", server)
+                await self._measure(_OURS, style, _DECODE[style], server)
+            self._our_cpu[style].append(self._of(_OURS, style).capacity.cpu_s_per_1000)
         for peer in self._peers:
             for style in STYLES:
                 await self._one_peer(peer, style)
-        for style in STYLES:
-            await self._ours_at_their_rates(style)
         for name, reason in self._absent.items():
             print(f"{name} could not be run here: {reason}")
         report = Report()
@@ -116,6 +123,7 @@ class _Comparison:
             setup: Setup = WRITTEN if style == "written" else tuned_setup(peer)
             async with peer_server(peer, setup, self._core, self._images, precision()) as server:
                 await self._measure(peer.name, style, setup.decode, server)
+            await self._ours_beside(self._of(peer.name, style))
         except WrongScore as error:
             raise WrongScore(f"{name}: {error}") from None
         except (CannotStart, OSError, EOFError, KeyError, subprocess.CalledProcessError) as error:
@@ -142,17 +150,21 @@ class _Comparison:
         self._results.append(Result(name, style, capacity, latency, goodput, spent))
         print(f"{name} {style}: {capacity.images_per_s:.0f} images/s, {capacity.cpu_s_per_1000:.2f} CPU s / 1,000")
 
-    async def _ours_at_their_rates(self, style: str) -> None:
-        ours = self._of(_OURS, style)
-        check = self._check("full" if style == "written" else "draft")
+    async def _ours_beside(self, theirs: Result) -> None:
+        """Floodgate's CPU again, and its latency at 70% of the peer's capacity."""
+        style, count = theirs.style, len(self._images)
+        ours, check = self._of(_OURS, style), self._check(_DECODE[style])
         async with self._ours(style) as server:
-            for theirs in self._theirs(style):
-                rate = theirs.latency.rate
-                if rate > ours.capacity.images_per_s:
-                    print(f"70% of {theirs.name} {style} is {rate:.0f} images/s, more than Floodgate's capacity")
-                ours.at_rate[theirs.name] = await measure.latency(
-                    server, len(self._images), check, rate=rate, seconds=LATENCY_S * self._scale
-                )
+            capacity = await measure.capacity(server, count, check, warm_s=WARM_S, seconds=CAPACITY_S * self._scale)
+            self._our_cpu[style].append(capacity.cpu_s_per_1000)
+            theirs.over_ours = theirs.capacity.cpu_s_per_1000 / statistics.mean(self._our_cpu[style][-2:])
+            rate = theirs.latency.rate
+            if rate > capacity.images_per_s:
+                print(f"70% of {theirs.name} {style} is {rate:.0f} images/s, more than Floodgate's capacity")
+            ours.at_rate[theirs.name] = await measure.latency(
+                server, count, check, rate=rate, seconds=LATENCY_S * self._scale
+            )
+        print(f"  Floodgate then: {capacity.cpu_s_per_1000:.2f} CPU s / 1,000; ratio {theirs.over_ours:.2f}")
 
     def _of(self, name: str, style: str) -> Result:
         return next(result for result in self._results if (result.name, result.style) == (name, style))
@@ -165,16 +177,18 @@ class _Comparison:
     def _capacities(self, report: Report) -> None:
         table = Table("server", "as", "images/s", "CPU s / 1,000", "over ours", "memory MB", box=None, pad_edge=False)
         for result in self._results:
-            label, own = f"{result.name}_{result.style}", self._of(_OURS, result.style).capacity
+            label = f"{result.name}_{result.style}"
             table.add_row(
                 result.name,
                 result.style,
                 f"{result.capacity.images_per_s:.1f}",
                 f"{result.capacity.cpu_s_per_1000:.2f}",
-                f"{result.capacity.cpu_s_per_1000 / own.cpu_s_per_1000:.2f}",
+                f"{result.over_ours:.2f}" if result.over_ours else "",
                 f"{result.capacity.memory_bytes / 1e6:.0f}",
             )
             report.add(f"cpu_s_per_1000_{label}", result.capacity.cpu_s_per_1000, "CPU s / 1,000 images, whole tree")
+            if result.over_ours:
+                report.add(f"cpu_over_ours_{label}", result.over_ours, "ratio of CPU an image")
             report.add(f"images_per_s_{label}", result.capacity.images_per_s, "images/s on one core")
             report.add(
                 f"memory_mb_{label}", result.capacity.memory_bytes / 1e6, "MB, proportional set size of the tree"
@@ -248,10 +262,11 @@ class _Comparison:
             theirs = self._theirs(style)
             if not theirs:
                 continue
-            best = min(theirs, key=lambda result: result.capacity.cpu_s_per_1000)
-            own = self._of(_OURS, style).capacity.cpu_s_per_1000
-            ratio = best.capacity.cpu_s_per_1000 / own
+            best = min(theirs, key=lambda result: result.over_ours)
+            ratio, ours = best.over_ours, self._our_cpu[style]
             report.add(f"cpu_best_{style}_peer_over_ours", ratio, f"ratio of CPU an image; the best was {best.name}")
+            report.add(f"cpu_s_per_1000_floodgate_{style}_least", min(ours), f"of {len(ours)} runs")
+            report.add(f"cpu_s_per_1000_floodgate_{style}_most", max(ours), f"of {len(ours)} runs")
             word = "less" if ratio >= 1 else "MORE"
             print(
                 f"Floodgate takes {word} CPU than the best {style} peer ({best.name}): theirs over ours is {ratio:.2f}"
@@ -259,8 +274,7 @@ class _Comparison:
 
     def _profile(self) -> None:
         for style in STYLES:
-            theirs = self._theirs(style)
-            best = min(theirs, key=lambda result: result.capacity.cpu_s_per_1000, default=None)
+            best = min(self._theirs(style), key=lambda result: result.over_ours, default=None)
             for result in filter(None, (self._of(_OURS, style), best)):
                 print(f"where the CPU of {result.name} {style} went:")
                 total = sum(result.spent_s.values())

@@ -12,7 +12,9 @@ void bind_scheduler(pybind11::module_& m);
 }  // namespace floodgate
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "Floodgate's compiled core: probe, decode, views, arena, buffers, the batch scheduler and gRPC's framing.";
+  m.doc() =
+      "Floodgate's compiled core: probe, decode, views, arena, buffers, the batch scheduler and gRPC's "
+      "framing.";
   floodgate::bind_status(m);
   floodgate::bind_device(m);
   floodgate::bind_media(m);

@@ -1,9 +1,7 @@
 """A message on its way in, held by one hand at a time.
 
-gRPC's Python server keeps what a unary call received until the call has ended, and an async iterator keeps the last
-message until the next one is asked for. Calls may wait for seconds and messages are large, so both calls are read
-with ``context.read()`` and every message comes in an ``Envelope``: whoever takes the bytes out holds the only
-reference.
+Calls may wait for seconds and messages are large. Whoever runs a handler holds what it was called with until it
+returns, so every message comes in an ``Envelope``: whoever takes the bytes out holds the only reference.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ def keep_message_memory() -> None:
 
 
 class Envelope:
-    """One message's bytes. As gRPC's request deserializer it boxes what was received and parses nothing."""
+    """One message's bytes. As a handler's request deserializer it boxes what was received and parses nothing."""
 
     __slots__ = ("_raw", "size_bytes")
 
