@@ -1,4 +1,4 @@
-// A gRPC server's connection for Python: shims only. Messages are put together in Python's own bytes.
+// Both ends of a gRPC connection for Python: shims only. Messages are put together in Python's own bytes.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "arguments.h"
+#include "floodgate/rpc_caller.h"
 #include "floodgate/rpc_session.h"
 #include "status.h"
 
@@ -18,10 +19,34 @@ namespace py = pybind11;
 namespace floodgate {
 namespace {
 
+// Bytes of messages that have begun and are not whole, of all connections that share it. Thread rule: the GIL
+// is held.
+class RpcBudget {
+ public:
+  explicit RpcBudget(std::size_t bytes) : left_(bytes) {}
+  bool take(std::size_t bytes) {
+    if (bytes > left_) return false;
+    left_ -= bytes;
+    return true;
+  }
+  void give_back(std::size_t bytes) { left_ += bytes; }
+  [[nodiscard]] std::size_t left() const { return left_; }
+
+ private:
+  std::size_t left_;
+};
+
 // Thread rule: the GIL is held.
 class BytesMessage final : public RpcMessage {
  public:
-  explicit BytesMessage(py::bytes bytes) : bytes_(std::move(bytes)) {}
+  // `budget`: holds the message's size while this lives; may be empty.
+  BytesMessage(py::bytes bytes, std::shared_ptr<RpcBudget> budget)
+      : bytes_(std::move(bytes)), size_(PyBytes_GET_SIZE(bytes_.ptr())), budget_(std::move(budget)) {}
+  ~BytesMessage() override {
+    if (budget_) budget_->give_back(size_);
+  }
+  BytesMessage(const BytesMessage&) = delete;
+  BytesMessage& operator=(const BytesMessage&) = delete;
   std::span<std::uint8_t> bytes() override {
     return {reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(bytes_.ptr())),
             static_cast<std::size_t>(PyBytes_GET_SIZE(bytes_.ptr()))};
@@ -30,15 +55,19 @@ class BytesMessage final : public RpcMessage {
 
  private:
   py::bytes bytes_;
+  const std::size_t size_;
+  const std::shared_ptr<RpcBudget> budget_;
 };
 
-std::unique_ptr<RpcMessage> make_message(std::size_t size) {
+std::unique_ptr<RpcMessage> make_message(std::size_t size, const std::shared_ptr<RpcBudget>& budget) {
+  if (budget && !budget->take(size)) return nullptr;
   PyObject* made = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size));
   if (made == nullptr) {
     PyErr_Clear();
+    if (budget) budget->give_back(size);
     return nullptr;
   }
-  return std::make_unique<BytesMessage>(py::reinterpret_steal<py::bytes>(made));
+  return std::make_unique<BytesMessage>(py::reinterpret_steal<py::bytes>(made), budget);
 }
 
 // Kinds are plain numbers: some three a call are looked at.
@@ -65,9 +94,59 @@ py::list events_of(RpcSession& session) {
   return events;
 }
 
+template <typename End>
+void receive(End& end, const py::buffer& data, std::size_t size) {
+  const py::buffer_info info = data.request();
+  const auto bytes = bytes_of(info);
+  if (size > bytes.size()) raise_status({Code::kInvalidArgument, "size is beyond the buffer"});
+  raise_if_error(end.receive(bytes.first(size)));
+}
+
+std::span<const std::uint8_t> bytes_in(const py::bytes& message) {
+  return {reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(message.ptr())),
+          static_cast<std::size_t>(PyBytes_GET_SIZE(message.ptr()))};
+}
+
+py::list answers_of(RpcCaller& caller) {
+  py::list answers;
+  for (RpcAnswer& answer : caller.take_answers()) {
+    py::object message = py::none();
+    if (answer.message) message = static_cast<BytesMessage&>(*answer.message).take();
+    answers.append(py::make_tuple(answer.call, std::move(message), answer.http_status, answer.status,
+                                  answer.text, std::string(code_name(answer.fault.code())),
+                                  answer.fault.message()));
+  }
+  return answers;
+}
+
+void bind_caller(py::module_& m) {
+  py::class_<RpcCaller>(m, "RpcCaller", "A gRPC client's connection for unary calls, without its socket.")
+      .def(py::init([](std::string authority, std::uint32_t message_bytes) {
+             return value_or_raise(
+                 RpcCaller::create(std::move(authority), message_bytes,
+                                   [](std::size_t size) { return make_message(size, nullptr); }));
+           }),
+           py::kw_only(), py::arg("authority"), py::arg("message_bytes"))
+      .def(
+          "call",
+          [](RpcCaller& caller, const std::string& path, const py::bytes& message) {
+            return value_or_raise(caller.call(path, bytes_in(message)));
+          },
+          py::arg("path"), py::arg("message"))
+      .def("cancel", &RpcCaller::cancel, py::arg("call"))
+      .def("receive", &receive<RpcCaller>, py::arg("data"), py::arg("size"))
+      .def("answers", &answers_of)
+      .def("output", [](RpcCaller& caller) { return py::bytes(caller.output()); })
+      .def_property_readonly("over", &RpcCaller::over);
+}
+
 }  // namespace
 
 void bind_rpc(py::module_& m) {
+  py::class_<RpcBudget, std::shared_ptr<RpcBudget>>(m, "RpcBudget",
+                                                    "Of the messages that are being received.")
+      .def(py::init<std::size_t>(), py::arg("bytes"))
+      .def_property_readonly("left", &RpcBudget::left);
   py::class_<RpcSession> bound(m, "RpcSession", "One connection of a gRPC server, without its socket.");
   bound.attr("CALL") = static_cast<int>(RpcEventKind::kCall);
   bound.attr("MESSAGE") = static_cast<int>(RpcEventKind::kMessage);
@@ -75,28 +154,21 @@ void bind_rpc(py::module_& m) {
   bound.attr("FAULT") = static_cast<int>(RpcEventKind::kFault);
   bound.attr("CLOSED") = static_cast<int>(RpcEventKind::kClosed);
   bound
-      .def(py::init([](std::uint32_t message_bytes, std::uint32_t header_bytes, std::uint32_t calls) {
-             return value_or_raise(RpcSession::create({message_bytes, header_bytes, calls}, make_message));
+      .def(py::init([](std::shared_ptr<RpcBudget> budget, std::uint32_t message_bytes,
+                       std::uint32_t header_bytes, std::uint32_t calls) {
+             return value_or_raise(RpcSession::create(
+                 {message_bytes, header_bytes, calls},
+                 [budget = std::move(budget)](std::size_t size) { return make_message(size, budget); }));
            }),
-           py::kw_only(), py::arg("message_bytes"), py::arg("header_bytes"), py::arg("calls"))
-      .def(
-          "receive",
-          [](RpcSession& session, const py::buffer& data, std::size_t size) {
-            const py::buffer_info info = data.request();
-            const auto bytes = bytes_of(info);
-            if (size > bytes.size()) {
-              raise_status({Code::kInvalidArgument, "size is beyond the buffer"});
-            }
-            raise_if_error(session.receive(bytes.first(size)));
-          },
-          py::arg("data"), py::arg("size"))
+           py::arg("budget"), py::kw_only(), py::arg("message_bytes"), py::arg("header_bytes"),
+           py::arg("calls"))
+      .def("receive", &receive<RpcSession>, py::arg("data"), py::arg("size"))
       .def("events", &events_of)
       .def("taken", &RpcSession::taken, py::arg("call"))
       .def(
           "send",
           [](RpcSession& session, std::int32_t call, const py::bytes& message) {
-            session.send(call, {reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(message.ptr())),
-                                static_cast<std::size_t>(PyBytes_GET_SIZE(message.ptr()))});
+            session.send(call, bytes_in(message));
           },
           py::arg("call"), py::arg("message"))
       .def("finish", &RpcSession::finish, py::arg("call"), py::arg("trailers"), py::arg("status") = "200")
@@ -105,6 +177,7 @@ void bind_rpc(py::module_& m) {
       .def("go_away", &RpcSession::go_away)
       .def_property_readonly("over", &RpcSession::over)
       .def_property_readonly("calls", &RpcSession::calls);
+  bind_caller(m);
 }
 
 }  // namespace floodgate

@@ -537,6 +537,13 @@ MOST_DIGESTED_BYTES: int
 def sweep_stale_buffers() -> int:
     """Unlink the batch buffers of dead servers, told by their locks; returns how many."""
 
+class RpcBudget:
+    """What messages that have begun and are not whole may take, together, of all connections that share it, bytes."""
+
+    def __init__(self, bytes: int) -> None: ...
+    @property
+    def left(self) -> int: ...
+
 class RpcSession:
     """One connection of a gRPC server, without its socket: received bytes go in, what the client's calls did comes out,
     and so does what is to be written. One thread at a time. See ``cpp/include/floodgate/rpc_session.h``."""
@@ -547,7 +554,7 @@ class RpcSession:
     FAULT: int
     CLOSED: int
 
-    def __init__(self, *, message_bytes: int, header_bytes: int, calls: int) -> None: ...
+    def __init__(self, budget: RpcBudget, *, message_bytes: int, header_bytes: int, calls: int) -> None: ...
     def receive(self, data: Buffer, size: int) -> None:
         """The first ``size`` bytes of ``data`` were received. Raises InvalidRequest: this is no HTTP/2."""
     def events(
@@ -569,3 +576,21 @@ class RpcSession:
         """Nothing is read or written any more."""
     @property
     def calls(self) -> int: ...
+
+class RpcCaller:
+    """A gRPC client's connection for unary calls, without its socket. One thread at a time. See
+    ``cpp/include/floodgate/rpc_caller.h``."""
+
+    def __init__(self, *, authority: str, message_bytes: int) -> None: ...
+    def call(self, path: str, message: bytes) -> int:
+        """Begins a call; its number. Raises Unavailable: the server takes no more on this connection."""
+    def cancel(self, call: int) -> None: ...
+    def receive(self, data: Buffer, size: int) -> None:
+        """The first ``size`` bytes of ``data`` were received. Raises InvalidRequest: this is no HTTP/2."""
+    def answers(self) -> list[tuple[int, bytes | None, str, str, str, str, str]]:
+        """Of calls that ended: (call, message, HTTP status, gRPC status, its text, code and message of a fault)."""
+    def output(self) -> bytes:
+        """What is to be written to the socket now."""
+    @property
+    def over(self) -> bool:
+        """The server will answer nothing more."""

@@ -1,7 +1,5 @@
 #include "floodgate/rpc_session.h"
 
-#include <nghttp2/nghttp2.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -10,10 +8,15 @@
 #include <unordered_map>
 #include <utility>
 
+#include "http2.h"
+#include "message_reader.h"
+
 namespace floodgate {
 namespace {
 
-constexpr std::size_t kPrefixBytes = 5;  // compressed-flag and length
+using rpc::header;
+using rpc::text_of;
+
 constexpr std::uint32_t kFrameBytes = 1 << 20;
 constexpr std::uint32_t kCallWindowBytes = 4 << 20;
 constexpr std::int32_t kConnectionWindowBytes = 64 << 20;
@@ -22,36 +25,11 @@ constexpr std::size_t kHeaderOverhead = 32;  // RFC 9113, section 6.5.2
 constexpr std::uint64_t kResetBurst = 20'000;
 constexpr std::uint64_t kResetsPerSecond = 5'000;
 
-struct OptionDeleter {
-  void operator()(nghttp2_option* option) const { nghttp2_option_del(option); }
-};
-struct CallbacksDeleter {
-  void operator()(nghttp2_session_callbacks* callbacks) const { nghttp2_session_callbacks_del(callbacks); }
-};
-struct SessionDeleter {
-  void operator()(nghttp2_session* session) const { nghttp2_session_del(session); }
-};
-
-std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
-  return {reinterpret_cast<const char*>(bytes), size};
-}
-
-// Borrows both.
-nghttp2_nv header(std::string_view name, std::string_view value) {
-  // nghttp2 copies them and changes nothing.
-  return {reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
-          reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(),
-          NGHTTP2_NV_FLAG_NONE};
-}
-
 struct Call {
   // In.
   std::unique_ptr<RpcHead> head = std::make_unique<RpcHead>();  // until the event
   std::size_t header_bytes = 0;
-  std::array<std::uint8_t, kPrefixBytes> prefix{};
-  std::size_t prefix_read = 0;
-  std::unique_ptr<RpcMessage> message;  // being read
-  std::size_t message_read = 0;
+  rpc::MessageReader reader;
   std::size_t untaken = 0;   // messages
   std::size_t withheld = 0;  // bytes that the window was not given back for
   bool ended = false;        // the client said all
@@ -74,7 +52,7 @@ class RpcSession::Http2 {
   bool start() {
     nghttp2_session_callbacks* made = nullptr;
     if (nghttp2_session_callbacks_new(&made) != 0) return false;
-    const std::unique_ptr<nghttp2_session_callbacks, CallbacksDeleter> callbacks(made);
+    const std::unique_ptr<nghttp2_session_callbacks, rpc::Deleter> callbacks(made);
     nghttp2_session_callbacks_set_on_begin_headers_callback(made, &Http2::on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(made, &Http2::on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, &Http2::on_data);
@@ -83,7 +61,7 @@ class RpcSession::Http2 {
     nghttp2_session_callbacks_set_on_stream_close_callback(made, &Http2::on_close);
     nghttp2_option* options = nullptr;
     if (nghttp2_option_new(&options) != 0) return false;
-    const std::unique_ptr<nghttp2_option, OptionDeleter> option(options);
+    const std::unique_ptr<nghttp2_option, rpc::Deleter> option(options);
     nghttp2_option_set_no_auto_window_update(options, 1);
     nghttp2_option_set_stream_reset_rate_limit(options, kResetBurst, kResetsPerSecond);
     nghttp2_session* session = nullptr;
@@ -115,10 +93,7 @@ class RpcSession::Http2 {
   void send(std::int32_t id, std::span<const std::uint8_t> message) {
     Call* call = find(id);
     if (call == nullptr || call->trailers) return;
-    const auto size = static_cast<std::uint32_t>(message.size());
-    const std::array<char, kPrefixBytes> prefix{0, static_cast<char>(size >> 24U),
-                                                static_cast<char>(size >> 16U), static_cast<char>(size >> 8U),
-                                                static_cast<char>(size)};
+    const auto prefix = rpc::prefix_of(message.size());
     call->out.erase(0, std::exchange(call->out_sent, 0));
     call->out.append(prefix.data(), prefix.size());
     call->out.append(text_of(message.data(), message.size()));
@@ -145,15 +120,7 @@ class RpcSession::Http2 {
     return found == calls_.end() ? 0 : found->second.out.size() - found->second.out_sent;
   }
 
-  std::string output() {
-    std::string out;
-    const std::uint8_t* bytes = nullptr;
-    for (;;) {
-      const auto size = nghttp2_session_mem_send(session_.get(), &bytes);
-      if (size <= 0) return out;
-      out.append(text_of(bytes, static_cast<std::size_t>(size)));
-    }
-  }
+  std::string output() { return rpc::output_of(session_.get()); }
 
   void go_away() {
     nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
@@ -182,10 +149,9 @@ class RpcSession::Http2 {
     return events_.emplace_back(std::move(event));
   }
 
-  void fault(std::int32_t id, Call& call, Code code, std::string message) {
+  void fault(std::int32_t id, Call& call, Status status) {
     call.ignored = true;
-    call.message.reset();
-    tell(RpcEventKind::kFault, id).fault = {code, std::move(message)};
+    tell(RpcEventKind::kFault, id).fault = std::move(status);
   }
 
   static int on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
@@ -229,44 +195,15 @@ class RpcSession::Http2 {
   }
 
   void read(std::int32_t id, Call& call, std::span<const std::uint8_t> data) {
-    for (;;) {
-      if (!call.message) {
-        const auto part = std::min(data.size(), kPrefixBytes - call.prefix_read);
-        if (part == 0) return;
-        std::memcpy(call.prefix.data() + call.prefix_read, data.data(), part);
-        call.prefix_read += part;
-        data = data.subspan(part);
-        if (call.prefix_read < kPrefixBytes || !begin_message(id, call)) return;
-      }
-      const auto room = call.message->bytes().subspan(call.message_read);
-      const auto part = std::min(data.size(), room.size());
-      if (part > 0) std::memcpy(room.data(), data.data(), part);
-      call.message_read += part;
-      data = data.subspan(part);
-      if (part < room.size()) return;
+    std::vector<rpc::MessageReader::Message> whole;
+    Status status = call.reader.read(data, limits_.message_bytes, make_message_, whole);
+    for (auto& each : whole) {
       RpcEvent& event = tell(RpcEventKind::kMessage, id);
-      event.message = std::move(call.message);
-      event.compressed = call.prefix[0] == 1;
+      event.message = std::move(each.message);
+      event.compressed = each.compressed;
       ++call.untaken;
-      call.prefix_read = call.message_read = 0;
     }
-  }
-
-  // False: the message is refused.
-  bool begin_message(std::int32_t id, Call& call) {
-    std::uint32_t size = 0;
-    for (std::size_t i = 1; i < kPrefixBytes; ++i) size = size << 8U | call.prefix[i];
-    if (call.prefix[0] > 1) {
-      fault(id, call, Code::kInvalidArgument, "a message has an unknown flag; is this gRPC?");
-    } else if (size > limits_.message_bytes) {
-      fault(id, call, Code::kTooLarge,
-            "a message is " + std::to_string(size) + " bytes long; at most " +
-                std::to_string(limits_.message_bytes) + " are received");
-    } else if (call.message = make_message_(size); !call.message) {
-      fault(id, call, Code::kOverloaded,
-            "there is no memory for a message of " + std::to_string(size) + " bytes");
-    }
-    return call.message != nullptr;
+    if (!status.ok()) fault(id, call, std::move(status));
   }
 
   static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* user) {
@@ -282,17 +219,17 @@ class RpcSession::Http2 {
   void begin(std::int32_t id, Call& call) {
     tell(RpcEventKind::kCall, id).head = std::move(call.head);
     if (call.header_bytes > limits_.header_bytes) {
-      fault(id, call, Code::kTooLarge,
-            "the headers take " + std::to_string(call.header_bytes) + " bytes; at most " +
-                std::to_string(limits_.header_bytes) + " are received");
+      fault(id, call,
+            {Code::kTooLarge, "the headers take " + std::to_string(call.header_bytes) + " bytes; at most " +
+                                  std::to_string(limits_.header_bytes) + " are received"});
     }
   }
 
   void end(std::int32_t id, Call& call) {
     call.ended = true;
     if (call.ignored) return;
-    if (call.prefix_read > 0) {
-      fault(id, call, Code::kInvalidArgument, "the call ended in the middle of a message");
+    if (call.reader.midway()) {
+      fault(id, call, {Code::kInvalidArgument, "the call ended in the middle of a message"});
       return;
     }
     tell(RpcEventKind::kEnd, id);
@@ -354,7 +291,7 @@ class RpcSession::Http2 {
 
   const RpcLimits limits_;
   const RpcMessageFn make_message_;
-  std::unique_ptr<nghttp2_session, SessionDeleter> session_;
+  std::unique_ptr<nghttp2_session, rpc::Deleter> session_;
   std::unordered_map<std::int32_t, Call> calls_;
   std::vector<RpcEvent> events_;
 };

@@ -4,8 +4,8 @@ A deadline is kept by whoever gets a processor when it comes. On saturated cores
 moment a thousand times a second, waits for neighbours that never sleep: Triton, decode workers, other programs. So its
 threads ask for a higher priority. All that may hold the interpreter's lock are among them, or the loop would wait for
 one that waits for a processor; those that decode are not. A Python thread that starts later joins them (``join``). The
-event loop itself goes before the others: those of Triton's client wake several times for each batch and would
-interrupt it each time, and its caches with it.
+event loop itself goes before the others: most of what wakes them is its own doing, and it would be interrupted each
+time, and its caches with it.
 """
 
 from __future__ import annotations

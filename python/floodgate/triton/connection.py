@@ -11,18 +11,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf import json_format
-from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc import service_pb2
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from floodgate.errors import BackendLost, ModelError, Unavailable
 from floodgate.triton.answers import is_answer, message_of, unknown_region
+from floodgate.triton.channel import Channel
 from floodgate.triton.ensemble import ensemble_message
 from floodgate.triton.regions import AnchorRegion, RegionRegistry, read_region, sweep_anchors
 from floodgate.types import Batch, EnsembleSpec, HeadSpec, TensorRef
 
 _log = logging.getLogger("floodgate.triton")
 MEMORY_MODES = ("auto", "shm", "inline")
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _DEATH_NOTICE_S = 2.0
 _LOOK_TIMEOUT_S = 2.0
 
@@ -37,6 +39,7 @@ class Connection:
         self.memory = ""
         self.inline_bytes = 0
         self.client = InferenceServerClient(address)
+        self._channel = Channel(address)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._regions = RegionRegistry(self.client, epoch)
         self._anchor: AnchorRegion | None = None
@@ -51,6 +54,7 @@ class Connection:
     async def close(self) -> None:
         if self._anchor is not None:
             self._anchor.remove()
+        await self._channel.close()
         with contextlib.suppress(Exception):
             await self.client.close()
 
@@ -187,7 +191,7 @@ class Connection:
         try:
             await asyncio.wait({call, self.lost}, return_when=asyncio.FIRST_COMPLETED)
             if call.done() and not call.cancelled() and call.exception() is None:
-                return call.result().get_response()
+                return call.result()
             if self.lost.done():
                 # However the call ended (a channel that is closed under it ends it in its own ways): this is why.
                 raise BackendLost(self.lost.result())
@@ -214,19 +218,24 @@ class Connection:
         return next((time.monotonic() - began_s for began_s in self._began_s.values()), 0.0)
 
     async def _call(self, model: str, version: int, inputs: Mapping[str, TensorRef], outputs: Sequence[str]) -> Any:
-        tensors = [await self._input(name, tensor) for name, tensor in inputs.items()]
-        wanted = [InferRequestedOutput(name) for name in outputs]
-        return await self.client.infer(model, tensors, model_version=str(version), outputs=wanted)
+        request = service_pb2.ModelInferRequest(model_name=model, model_version=str(version))
+        for name, tensor in inputs.items():
+            await self._add_input(request, name, tensor)
+        for name in outputs:
+            request.outputs.add(name=name)
+        answer = await self._channel.call(_INFER, request.SerializeToString())
+        return service_pb2.ModelInferResponse.FromString(answer)
 
-    async def _input(self, name: str, tensor: TensorRef) -> InferInput:
-        made = InferInput(name, list(tensor.shape), tensor.dtype)
+    async def _add_input(self, request: Any, name: str, tensor: TensorRef) -> None:
+        added = request.inputs.add(name=name, datatype=tensor.dtype, shape=tensor.shape)
         try:
             if self.memory == "shm":
-                region = await self._regions.name_of(tensor)
-                made.set_shared_memory(region, tensor.bytes, offset=tensor.offset)
+                parameters = added.parameters
+                parameters["shared_memory_region"].string_param = await self._regions.name_of(tensor)
+                parameters["shared_memory_byte_size"].int64_param = tensor.bytes
+                parameters["shared_memory_offset"].int64_param = tensor.offset
             else:
-                # tritonclient takes arrays only and would copy once more; the raw bytes are what travels.
-                made._raw_content = read_region(tensor.region, tensor.offset, tensor.bytes)
+                request.raw_input_contents.append(read_region(tensor.region, tensor.offset, tensor.bytes))
                 self.inline_bytes += tensor.bytes
         except InferenceServerException as error:
             if not is_answer(error):
@@ -235,7 +244,6 @@ class Connection:
             raise BackendLost(f"Triton refused region {tensor.region}: {message_of(error)}") from error
         except (OSError, ValueError) as error:
             raise BackendLost(f"region {tensor.region} cannot be read: {error}") from error
-        return made
 
 
 def inputs_of(batch: Batch) -> dict[str, TensorRef]:

@@ -17,7 +17,7 @@ class InFlight:
 
     def __init__(self, max_items: int, max_bytes: int) -> None:
         self._max_items = max_items
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -36,9 +36,9 @@ class InFlight:
         if self.items >= self._max_items:
             self.refused += 1
             raise Overloaded(f"{self.items} items are being handled, as many as this server takes")
-        if self.bytes + size_bytes > self._max_bytes:
+        if self.bytes + size_bytes > self.max_bytes:
             self.refused += 1
-            raise Overloaded(f"{self.bytes} bytes are being handled; {size_bytes} more would exceed {self._max_bytes}")
+            raise Overloaded(f"{self.bytes} bytes are being handled; {size_bytes} more would exceed {self.max_bytes}")
         self.items += 1
         self.bytes += size_bytes
         self._idle.clear()

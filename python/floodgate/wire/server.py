@@ -52,7 +52,10 @@ class DoorServer:
         keep_message_memory()
         # Above our own limit, so that a message somewhat over it gets a sentence rather than gRPC's code.
         most_bytes = min(message_bytes + max(message_bytes, _ROOM_BYTES), _INT32_MAX)
-        self._server = RpcServer(message_bytes=most_bytes, share_port=share_port)
+        # Uploads that stall must not take the memory: as many bytes may be on their way in as may be inside.
+        self._server = RpcServer(
+            message_bytes=most_bytes, receiving_bytes=max(in_flight.max_bytes, most_bytes), share_port=share_port
+        )
         self._server.add_registered_method_handlers(SERVICE, service.handlers())
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

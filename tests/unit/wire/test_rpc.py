@@ -83,7 +83,7 @@ class Handlers:
 
 @asynccontextmanager
 async def serving(handlers: Handlers, address: str = "127.0.0.1:0") -> AsyncIterator[tuple[RpcServer, int]]:
-    server = RpcServer(message_bytes=MOST_BYTES)
+    server = RpcServer(message_bytes=MOST_BYTES, receiving_bytes=16 * MOST_BYTES)
     server.add_registered_method_handlers(SERVICE, handlers.methods())
     port = await server.listen(address)
     try:
@@ -288,7 +288,14 @@ REQUEST = {
 }
 
 
-@pytest.mark.parametrize(("change", "status"), [({"content-type": "text/plain"}, "415"), ({":method": "GET"}, "405")])
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"content-type": "text/plain"}, "415"),
+        ({"content-type": "application/grpc-web"}, "415"),
+        ({":method": "GET"}, "405"),
+    ],
+)
 async def test_what_is_http_but_not_grpc_is_answered_in_http(change: dict[str, str], status: str) -> None:
     async with serving(Handlers()) as (_, port):
         answer = await answer_to(port, frame(1, 5, 1, headers(REQUEST | change)), until_kind=1)
@@ -337,6 +344,42 @@ async def test_an_unknown_encoding_is_answered_with_those_that_are_known() -> No
     assert len(answer) > 60
 
 
+async def test_uploads_that_stall_take_no_more_than_their_room() -> None:
+    """Each says that a message of the largest size follows, and then nothing."""
+    begun = frame(1, 4, 1, headers(REQUEST)) + frame(0, 0, 1, b"\0" + MOST_BYTES.to_bytes(4, "big"))
+    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+    async with serving(Handlers()) as (_, port):
+        stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(16)]
+        for _, writer in stalled:
+            writer.write(hello + begun)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary(f"/{SERVICE}/Echo")
+            refused = await asyncio.wait_for(_refused(call), 20)
+            assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "no room now" in (refused.details() or "")
+            for _, writer in stalled:
+                writer.close()
+                await writer.wait_closed()
+            assert await asyncio.wait_for(_answered(call), 20) == b"x"
+
+
+async def _refused(call: Any) -> grpc.aio.AioRpcError:
+    """The first refusal, once all of the others' beginnings were heard."""
+    while True:
+        try:
+            await call(b"x")
+        except grpc.aio.AioRpcError as error:
+            return error
+        await asyncio.sleep(0.01)
+
+
+async def _answered(call: Any) -> bytes:
+    while True:
+        with suppress(grpc.aio.AioRpcError):
+            return bytes(await call(b"x"))
+        await asyncio.sleep(0.01)
+
+
 async def test_hanging_up_ends_connections_in_order_and_lets_nobody_in() -> None:
     handlers = Handlers()
     async with serving(handlers) as (server, port):
@@ -368,4 +411,4 @@ async def test_a_wildcard_means_every_address_of_both_families(address: str) -> 
 async def test_a_port_that_is_taken_is_said() -> None:
     async with serving(Handlers()) as (_, port):
         with pytest.raises(OSError, match="in use"):
-            await RpcServer(message_bytes=1).listen(f"127.0.0.1:{port}")
+            await RpcServer(message_bytes=1, receiving_bytes=1).listen(f"127.0.0.1:{port}")

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _HEADER_BYTES = 16 << 10
 _CALLS = 8192
+_CONTENT = "application/grpc"
 _STATUS_OF_FAULT = {
     "TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "OVERLOADED": grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -28,13 +29,15 @@ _STATUS_OF_FAULT = {
 
 class Connection(asyncio.BufferedProtocol):
     """``methods``: path -> handler. ``room``: where the socket's bytes go first; connections of one loop may share it,
-    since they are read one at a time. ``opened`` and ``closed`` are told of this one. Thread rule: the event loop."""
+    since they are read one at a time. ``budget``: of the messages that are being received. ``opened`` and ``closed``
+    are told of this one. Thread rule: the event loop."""
 
     def __init__(
         self,
         methods: Mapping[str, grpc.RpcMethodHandler],
         room: bytearray,
         message_bytes: int,
+        budget: _core.RpcBudget,
         opened: Callable[[Connection], None],
         closed: Callable[[Connection], None],
     ) -> None:
@@ -44,7 +47,7 @@ class Connection(asyncio.BufferedProtocol):
         self._message_bytes = message_bytes
         self._opened = opened
         self._closed = closed
-        self._session = _core.RpcSession(message_bytes=message_bytes, header_bytes=_HEADER_BYTES, calls=_CALLS)
+        self._session = _core.RpcSession(budget, message_bytes=message_bytes, header_bytes=_HEADER_BYTES, calls=_CALLS)
         self._calls: dict[int, Call] = {}
         self._encodings: dict[int, str] = {}
         self._transport: asyncio.Transport | None = None
@@ -52,14 +55,6 @@ class Connection(asyncio.BufferedProtocol):
         self._leaving = False
         self._ended = False  # our side: nothing may be written any more
         self._unsent: dict[int, asyncio.Future[None]] = {}
-        # By kind of event.
-        self._on: dict[int, Callable[..., None]] = {
-            _core.RpcSession.CALL: self._on_call,
-            _core.RpcSession.MESSAGE: self._on_message,
-            _core.RpcSession.END: self._on_end,
-            _core.RpcSession.FAULT: self._on_fault,
-            _core.RpcSession.CLOSED: self._on_closed,
-        }
 
     # The protocol.
 
@@ -156,10 +151,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def _tell(self) -> None:
         for event in self._session.events():
-            self._on[event[0]](*event[1:])
+            _ON[event[0]](self, *event[1:])
 
     def _on_call(self, number: int, method: str, path: str, content_type: str, timeout: str, encoding: str) -> None:
-        if method != "POST" or not content_type.startswith("application/grpc"):
+        plain = content_type == _CONTENT
+        if method != "POST" or not (plain or content_type.startswith((_CONTENT + "+", _CONTENT + ";"))):
             # Of HTTP, not of gRPC: no status would be understood.
             self._session.finish(number, [], "405" if method != "POST" else "415")
             return
@@ -214,3 +210,14 @@ class Connection(asyncio.BufferedProtocol):
                 future: asyncio.Future[Any] = self._unsent.pop(number)
                 if not future.done():
                     future.set_result(None)
+
+
+# By kind of event. Not bound to a connection: a connection that refers to itself would hold its memory until the
+# garbage collector comes by, which is seldom.
+_ON: Mapping[int, Callable[..., None]] = {
+    _core.RpcSession.CALL: Connection._on_call,
+    _core.RpcSession.MESSAGE: Connection._on_message,
+    _core.RpcSession.END: Connection._on_end,
+    _core.RpcSession.FAULT: Connection._on_fault,
+    _core.RpcSession.CLOSED: Connection._on_closed,
+}
