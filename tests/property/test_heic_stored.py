@@ -36,7 +36,7 @@ def assert_stored(turned: bytes, stored: bytes) -> None:
 
 @pytest.mark.parametrize("mirror_first", [False, True])
 @pytest.mark.parametrize("clap", [b"", CLAP], ids=["whole", "cropped"])
-@pytest.mark.parametrize(("angle", "mirror"), itertools.product((None, 0, 1, 2, 3), (None, 0, 1)))
+@pytest.mark.parametrize(("angle", "mirror"), list(itertools.product((None, 0, 1, 2, 3), (None, 0, 1))))
 def test_turns_and_mirrors_are_taken_back(
     angle: int | None, mirror: int | None, clap: bytes, mirror_first: bool
 ) -> None:
