@@ -19,34 +19,10 @@ namespace py = pybind11;
 namespace floodgate {
 namespace {
 
-// Bytes of messages that have begun and are not whole, of all connections that share it. Thread rule: the GIL
-// is held.
-class RpcBudget {
- public:
-  explicit RpcBudget(std::size_t bytes) : left_(bytes) {}
-  bool take(std::size_t bytes) {
-    if (bytes > left_) return false;
-    left_ -= bytes;
-    return true;
-  }
-  void give_back(std::size_t bytes) { left_ += bytes; }
-  [[nodiscard]] std::size_t left() const { return left_; }
-
- private:
-  std::size_t left_;
-};
-
 // Thread rule: the GIL is held.
 class BytesMessage final : public RpcMessage {
  public:
-  // `budget`: holds the message's size while this lives; may be empty.
-  BytesMessage(py::bytes bytes, std::shared_ptr<RpcBudget> budget)
-      : bytes_(std::move(bytes)), size_(PyBytes_GET_SIZE(bytes_.ptr())), budget_(std::move(budget)) {}
-  ~BytesMessage() override {
-    if (budget_) budget_->give_back(size_);
-  }
-  BytesMessage(const BytesMessage&) = delete;
-  BytesMessage& operator=(const BytesMessage&) = delete;
+  explicit BytesMessage(py::bytes bytes) : bytes_(std::move(bytes)) {}
   std::span<std::uint8_t> bytes() override {
     return {reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(bytes_.ptr())),
             static_cast<std::size_t>(PyBytes_GET_SIZE(bytes_.ptr()))};
@@ -55,19 +31,21 @@ class BytesMessage final : public RpcMessage {
 
  private:
   py::bytes bytes_;
-  const std::size_t size_;
-  const std::shared_ptr<RpcBudget> budget_;
 };
 
-std::unique_ptr<RpcMessage> make_message(std::size_t size, const std::shared_ptr<RpcBudget>& budget) {
-  if (budget && !budget->take(size)) return nullptr;
+std::unique_ptr<RpcMessage> make_message(std::size_t size) {
   PyObject* made = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size));
   if (made == nullptr) {
     PyErr_Clear();
-    if (budget) budget->give_back(size);
     return nullptr;
   }
-  return std::make_unique<BytesMessage>(py::reinterpret_steal<py::bytes>(made), budget);
+  return std::make_unique<BytesMessage>(py::reinterpret_steal<py::bytes>(made));
+}
+
+// What a stranger wrote: any bytes.
+py::str text(const std::string& raw) {
+  return py::reinterpret_steal<py::str>(
+      PyUnicode_DecodeUTF8(raw.data(), static_cast<Py_ssize_t>(raw.size()), "replace"));
 }
 
 // Kinds are plain numbers: some three a call are looked at.
@@ -75,8 +53,9 @@ py::tuple tuple_of(RpcEvent& event) {
   const int kind = static_cast<int>(event.kind);
   switch (event.kind) {
     case RpcEventKind::kCall:
-      return py::make_tuple(kind, event.call, event.head->method, event.head->path, event.head->content_type,
-                            event.head->timeout, event.head->encoding);
+      return py::make_tuple(kind, event.call, text(event.head->method), text(event.head->path),
+                            text(event.head->content_type), text(event.head->timeout),
+                            text(event.head->encoding));
     case RpcEventKind::kMessage:
       return py::make_tuple(kind, event.call, static_cast<BytesMessage&>(*event.message).take(),
                             event.compressed);
@@ -112,9 +91,9 @@ py::list answers_of(RpcCaller& caller) {
   for (RpcAnswer& answer : caller.take_answers()) {
     py::object message = py::none();
     if (answer.message) message = static_cast<BytesMessage&>(*answer.message).take();
-    answers.append(py::make_tuple(answer.call, std::move(message), answer.http_status, answer.status,
-                                  answer.text, std::string(code_name(answer.fault.code())),
-                                  answer.fault.message()));
+    answers.append(py::make_tuple(answer.call, std::move(message), text(answer.http_status),
+                                  text(answer.status), text(answer.text),
+                                  std::string(code_name(answer.fault.code())), answer.fault.message()));
   }
   return answers;
 }
@@ -122,9 +101,7 @@ py::list answers_of(RpcCaller& caller) {
 void bind_caller(py::module_& m) {
   py::class_<RpcCaller>(m, "RpcCaller", "A gRPC client's connection for unary calls, without its socket.")
       .def(py::init([](std::string authority, std::uint32_t message_bytes) {
-             return value_or_raise(
-                 RpcCaller::create(std::move(authority), message_bytes,
-                                   [](std::size_t size) { return make_message(size, nullptr); }));
+             return value_or_raise(RpcCaller::create(std::move(authority), message_bytes, make_message));
            }),
            py::kw_only(), py::arg("authority"), py::arg("message_bytes"))
       .def(
@@ -146,7 +123,7 @@ void bind_rpc(py::module_& m) {
   py::class_<RpcBudget, std::shared_ptr<RpcBudget>>(m, "RpcBudget",
                                                     "Of the messages that are being received.")
       .def(py::init<std::size_t>(), py::arg("bytes"))
-      .def_property_readonly("left", &RpcBudget::left);
+      .def_property_readonly("used", &RpcBudget::used);
   py::class_<RpcSession> bound(m, "RpcSession", "One connection of a gRPC server, without its socket.");
   bound.attr("CALL") = static_cast<int>(RpcEventKind::kCall);
   bound.attr("MESSAGE") = static_cast<int>(RpcEventKind::kMessage);
@@ -156,9 +133,8 @@ void bind_rpc(py::module_& m) {
   bound
       .def(py::init([](std::shared_ptr<RpcBudget> budget, std::uint32_t message_bytes,
                        std::uint32_t header_bytes, std::uint32_t calls) {
-             return value_or_raise(RpcSession::create(
-                 {message_bytes, header_bytes, calls},
-                 [budget = std::move(budget)](std::size_t size) { return make_message(size, budget); }));
+             return value_or_raise(
+                 RpcSession::create({message_bytes, header_bytes, calls, std::move(budget)}, make_message));
            }),
            py::arg("budget"), py::kw_only(), py::arg("message_bytes"), py::arg("header_bytes"),
            py::arg("calls"))
@@ -172,6 +148,8 @@ void bind_rpc(py::module_& m) {
           },
           py::arg("call"), py::arg("message"))
       .def("finish", &RpcSession::finish, py::arg("call"), py::arg("trailers"), py::arg("status") = "200")
+      .def("reset", &RpcSession::reset, py::arg("call"))
+      .def("stalled", &RpcSession::stalled)
       .def("unsent", &RpcSession::unsent, py::arg("call"))
       .def("output", [](RpcSession& session) { return py::bytes(session.output()); })
       .def("go_away", &RpcSession::go_away)

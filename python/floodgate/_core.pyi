@@ -538,11 +538,12 @@ def sweep_stale_buffers() -> int:
     """Unlink the batch buffers of dead servers, told by their locks; returns how many."""
 
 class RpcBudget:
-    """What messages that have begun and are not whole may take, together, of all connections that share it, bytes."""
+    """What connections that share it may hold of messages that nobody has taken yet, bytes. A call's first 64 KiB
+    always find room."""
 
     def __init__(self, bytes: int) -> None: ...
     @property
-    def left(self) -> int: ...
+    def used(self) -> int: ...
 
 class RpcSession:
     """One connection of a gRPC server, without its socket: received bytes go in, what the client's calls did comes out,
@@ -566,6 +567,10 @@ class RpcSession:
         """The reader has one of the call's messages; a client whose messages are left lying is held back."""
     def send(self, call: int, message: bytes) -> None: ...
     def finish(self, call: int, trailers: Sequence[tuple[str, str]], status: str = "200") -> None: ...
+    def reset(self, call: int) -> None:
+        """Ends the call at once, whatever was not sent yet."""
+    def stalled(self) -> list[int]:
+        """Calls in the middle of a message of which nothing more has come since the last call of this."""
     def unsent(self, call: int) -> int:
         """Bytes sent to the call that ``output`` has not given yet."""
     def output(self) -> bytes:

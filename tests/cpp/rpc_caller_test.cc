@@ -42,7 +42,8 @@ class RpcCallerTest : public ::testing::Test {
     return answers.empty() ? RpcAnswer{} : std::move(answers[0]);
   }
 
-  std::unique_ptr<RpcSession> server_ = RpcSession::create({64 << 20, 4096, 2}, vector_message).value();
+  std::unique_ptr<RpcSession> server_ =
+      RpcSession::create({64 << 20, 4096, 2, nullptr}, vector_message).value();
   std::unique_ptr<RpcCaller> caller_ = RpcCaller::create("there:1", 1 << 20, vector_message).value();
 };
 
@@ -141,7 +142,9 @@ TEST_F(RpcCallerTest, AServerThatGoesAwayFinishesWhatItBegan) {
   exchange();
   const auto answers = caller_->take_answers();
   ASSERT_EQ(answers.size(), 3U);
-  for (const RpcAnswer& answer : answers) EXPECT_EQ(answer.fault.ok(), answer.call != 5) << answer.call;
+  for (const RpcAnswer& answer : answers) {
+    EXPECT_EQ(answer.fault.code(), answer.call == 5 ? Code::kCancelled : Code::kOk) << answer.call;
+  }
   EXPECT_TRUE(caller_->over());
 }
 

@@ -24,7 +24,7 @@ using Kind = RpcEventKind;
 constexpr std::uint32_t kMessageBytes = 32 << 20;
 
 std::unique_ptr<RpcSession> session(RpcMessageFn make_message = vector_message) {
-  return RpcSession::create({kMessageBytes, 4096, 100}, std::move(make_message)).value();
+  return RpcSession::create({kMessageBytes, 4096, 100, nullptr}, std::move(make_message)).value();
 }
 
 std::vector<Kind> kinds_of(const std::vector<RpcEvent>& events) {
@@ -261,6 +261,52 @@ TEST_F(RpcSessionTest, GoingAwayLetsCallsUnderWayEnd) {
   ASSERT_TRUE(client_.exchange().ok());
   EXPECT_EQ(client_.answer(call_).headers.at("grpc-status"), "0");
   EXPECT_TRUE(server_->over());
+}
+
+TEST(RpcSession, WhatNobodyHasTakenIsChargedUntilItIsOrItsCallEnds) {
+  const auto budget = std::make_shared<RpcBudget>(300'000);
+  auto server = RpcSession::create({kMessageBytes, 4096, 100, budget}, vector_message).value();
+  auto other = RpcSession::create({kMessageBytes, 4096, 100, budget}, vector_message).value();
+  RpcClient client(*server);
+  RpcClient second(*other);
+  const auto taken = client.call(framed(std::string(100'000, 'a')), true);
+  const auto half = client.call(framed(std::string(150'000, 'b')).substr(0, 100'000), true);
+  ASSERT_TRUE(client.exchange().ok());
+  EXPECT_EQ(budget->used(), 200'005U);
+  second.call(framed(std::string(200'000, 'c')));  // too much now
+  second.call(framed("small"));                    // there is always room
+  ASSERT_TRUE(second.exchange().ok());
+  std::vector<Code> faults;
+  std::size_t messages = 0;
+  for (const RpcEvent& event : other->take_events()) {
+    if (event.kind == Kind::kFault) faults.push_back(event.fault.code());
+    messages += event.kind == Kind::kMessage ? 1 : 0;
+  }
+  EXPECT_EQ(faults, std::vector{Code::kOverloaded});
+  EXPECT_EQ(messages, 1U);
+  EXPECT_EQ(budget->used(), 200'005U + 10U);
+  server->taken(taken);
+  EXPECT_EQ(budget->used(), 100'000U + 10U);
+  client.cancel(half);
+  ASSERT_TRUE(client.exchange().ok());
+  other.reset();
+  EXPECT_EQ(budget->used(), 0U);
+}
+
+TEST_F(RpcSessionTest, AMessageThatDoesNotComeOnIsSeen) {
+  const auto half = client_.call(framed("message").substr(0, 7), true);
+  const auto whole = client_.call(framed("message"), true);
+  ASSERT_TRUE(client_.exchange().ok());
+  EXPECT_TRUE(server_->stalled().empty()) << "both have only just come";
+  EXPECT_EQ(server_->stalled(), std::vector{half});
+  client_.say(half, "s", false);
+  ASSERT_TRUE(client_.exchange().ok());
+  EXPECT_TRUE(server_->stalled().empty());
+  server_->reset(half);
+  server_->reset(whole);
+  ASSERT_TRUE(client_.exchange().ok());
+  EXPECT_EQ(client_.answer(half).reset, NGHTTP2_CANCEL);
+  EXPECT_EQ(server_->calls(), 0U);
 }
 
 TEST(RpcSession, WhatIsNoHttp2IsRefused) {

@@ -60,9 +60,9 @@ void check(RpcSession& session, std::map<std::int32_t, Phase>& calls, std::uint8
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::size_t piece = std::size_t{data[0]} + 1;
-  auto session = RpcSession::create({kMessageBytes, 4096, 16}, [](std::size_t bytes) {
-                   return std::make_unique<Bytes>(bytes);
-                 }).value();
+  auto session = RpcSession::create({kMessageBytes, 4096, 16, std::make_shared<RpcBudget>(kMessageBytes)},
+                                    [](std::size_t bytes) { return std::make_unique<Bytes>(bytes); })
+                     .value();
   std::map<std::int32_t, Phase> calls;
   for (auto rest = std::span(data, size).subspan(1); !rest.empty();) {
     const auto part = rest.first(std::min(piece, rest.size()));

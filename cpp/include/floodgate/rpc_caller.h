@@ -23,7 +23,9 @@ struct RpcAnswer {
   std::string http_status;              // ":status"
   std::string status;                   // "grpc-status", a number
   std::string text;                     // "grpc-message" as it was sent, percent-encoded
-  Status fault;                         // what the server sent and gRPC does not allow
+  // kCancelled: the server has certainly not begun it; kUnavailable: it ended before its answer; else what
+  // the server sent and gRPC does not allow.
+  Status fault;
 };
 
 class RpcCaller {

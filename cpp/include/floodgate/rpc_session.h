@@ -54,13 +54,33 @@ struct RpcEvent {
   std::unique_ptr<RpcHead> head;
   std::unique_ptr<RpcMessage> message;
   bool compressed = false;
-  Status fault;  // kTooLarge, kInvalidArgument, kOverloaded (no memory)
+  Status fault;  // kTooLarge, kInvalidArgument, kOverloaded (no room for the message now)
+};
+
+// What sessions that share it may hold of messages that nobody has taken yet, bytes. Thread rule: one thread
+// at a time.
+class RpcBudget {
+ public:
+  explicit RpcBudget(std::size_t bytes) : bytes_(bytes) {}
+  // False, and nothing is taken: there is no room. `small`: there is always.
+  bool take(std::size_t bytes, bool small) {
+    if (!small && used_ + bytes > bytes_) return false;
+    used_ += bytes;
+    return true;
+  }
+  void give_back(std::size_t bytes) { used_ -= bytes; }
+  [[nodiscard]] std::size_t used() const { return used_; }
+
+ private:
+  const std::size_t bytes_;
+  std::size_t used_ = 0;
 };
 
 struct RpcLimits {
   std::uint32_t message_bytes = 64 << 20;  // of one message
   std::uint32_t header_bytes = 16 << 10;   // of a call's headers, as HTTP/2 counts them
   std::uint32_t calls = 8192;              // at once
+  std::shared_ptr<RpcBudget> budget;       // empty: none
 };
 
 using RpcHeaders = std::vector<std::pair<std::string, std::string>>;
@@ -86,6 +106,10 @@ class RpcSession {
   // Ends the call after what was sent, with these trailers; a client that has more to say is told to stop. Of
   // a call that was sent nothing the trailers are the whole answer, with HTTP's `status`.
   void finish(std::int32_t call, const RpcHeaders& trailers, std::string_view status = "200");
+  // Ends the call at once, whatever was not sent yet.
+  void reset(std::int32_t call);
+  // Calls in the middle of a message of which nothing more has come since the last call of this.
+  std::vector<std::int32_t> stalled();
   // Of what was sent to `call`, bytes that output() has not given yet.
   [[nodiscard]] std::size_t unsent(std::int32_t call) const;
 

@@ -147,22 +147,30 @@ class RpcCaller::Http2 {
   }
 
   static int on_close(nghttp2_session*, std::int32_t id, std::uint32_t code, void* user) {
-    self(user).end(id, code == NGHTTP2_NO_ERROR ? "" : nghttp2_http2_strerror(code));
+    const bool begun = code != NGHTTP2_REFUSED_STREAM;
+    const bool broke = code == NGHTTP2_CANCEL || code == NGHTTP2_NO_ERROR;
+    self(user).end(id,
+                   !begun  ? Code::kCancelled
+                   : broke ? Code::kUnavailable
+                           : Code::kInternal,
+                   code == NGHTTP2_NO_ERROR ? "" : nghttp2_http2_strerror(code));
     return 0;
   }
 
   // A call waited for its turn, and the server said meanwhile that it takes no more.
   static int on_not_sent(nghttp2_session*, const nghttp2_frame* frame, int error, void* user) {
-    if (frame->hd.type == NGHTTP2_HEADERS) self(user).end(frame->hd.stream_id, nghttp2_strerror(error));
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+      self(user).end(frame->hd.stream_id, Code::kCancelled, nghttp2_strerror(error));
+    }
     return 0;
   }
 
-  void end(std::int32_t id, const std::string& problem) {
+  void end(std::int32_t id, Code code, const std::string& problem) {
     const auto found = calls_.find(id);
     if (found == calls_.end()) return;
     RpcAnswer answer = std::move(found->second.answer);
     if (!problem.empty() && answer.status.empty() && answer.fault.ok()) {
-      answer.fault = {Code::kUnavailable, "the call was ended: " + problem};
+      answer.fault = {code, "the call was ended: " + problem};
     }
     calls_.erase(found);
     answers_.push_back(std::move(answer));

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -20,7 +20,8 @@ using rpc::text_of;
 constexpr std::uint32_t kFrameBytes = 1 << 20;
 constexpr std::uint32_t kCallWindowBytes = 4 << 20;
 constexpr std::int32_t kConnectionWindowBytes = 64 << 20;
-constexpr std::size_t kHeaderOverhead = 32;  // RFC 9113, section 6.5.2
+constexpr std::size_t kSmallBytes = 64 << 10;  // of a call, for which there is always room
+constexpr std::size_t kHeaderOverhead = 32;    // RFC 9113, section 6.5.2
 // Calls that a client takes back cost little here; those of clients with a patience of milliseconds are many.
 constexpr std::uint64_t kResetBurst = 20'000;
 constexpr std::uint64_t kResetsPerSecond = 5'000;
@@ -30,10 +31,12 @@ struct Call {
   std::unique_ptr<RpcHead> head = std::make_unique<RpcHead>();  // until the event
   std::size_t header_bytes = 0;
   rpc::MessageReader reader;
-  std::size_t untaken = 0;   // messages
-  std::size_t withheld = 0;  // bytes that the window was not given back for
-  bool ended = false;        // the client said all
-  bool ignored = false;      // what it says from here on
+  std::deque<std::size_t> untaken;  // messages, by their bytes
+  std::size_t charged = 0;          // to the budget
+  bool moved = false;               // something came since stalled()
+  std::size_t withheld = 0;         // bytes that the window was not given back for
+  bool ended = false;               // the client said all
+  bool ignored = false;             // what it says from here on
   // Out.
   std::string out;
   std::size_t out_sent = 0;  // of `out`
@@ -48,6 +51,12 @@ class RpcSession::Http2 {
  public:
   Http2(const RpcLimits& limits, RpcMessageFn make_message)
       : limits_(limits), make_message_(std::move(make_message)) {}
+
+  ~Http2() {
+    for (auto& [id, call] : calls_) ignore(call);
+  }
+  Http2(const Http2&) = delete;
+  Http2& operator=(const Http2&) = delete;
 
   bool start() {
     nghttp2_session_callbacks* made = nullptr;
@@ -86,7 +95,10 @@ class RpcSession::Http2 {
 
   void taken(std::int32_t id) {
     Call* call = find(id);
-    if (call == nullptr || call->untaken == 0 || --call->untaken > 0) return;
+    if (call == nullptr || call->untaken.empty()) return;
+    give_back(*call, call->untaken.front());
+    call->untaken.pop_front();
+    if (!call->untaken.empty()) return;
     nghttp2_session_consume_stream(session_.get(), id, std::exchange(call->withheld, 0));
   }
 
@@ -104,7 +116,7 @@ class RpcSession::Http2 {
     Call* call = find(id);
     if (call == nullptr || call->trailers) return;
     call->trailers = trailers;
-    call->ignored = true;
+    ignore(*call);
     if (call->answered) {
       go_on(id, *call);
       return;
@@ -113,6 +125,18 @@ class RpcSession::Http2 {
     std::vector<nghttp2_nv> headers{header(":status", status), header("content-type", "application/grpc")};
     for (const auto& [name, value] : trailers) headers.push_back(header(name, value));
     nghttp2_submit_response(session_.get(), id, headers.data(), headers.size(), nullptr);
+  }
+
+  void reset(std::int32_t id) {
+    if (find(id) != nullptr) nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+  }
+
+  std::vector<std::int32_t> stalled() {
+    std::vector<std::int32_t> found;
+    for (auto& [id, call] : calls_) {
+      if (!std::exchange(call.moved, false) && !call.ignored && call.reader.midway()) found.push_back(id);
+    }
+    return found;
   }
 
   [[nodiscard]] std::size_t unsent(std::int32_t id) const {
@@ -142,6 +166,19 @@ class RpcSession::Http2 {
     return found == calls_.end() ? nullptr : &found->second;
   }
 
+  void give_back(Call& call, std::size_t bytes) {
+    const auto part = std::min(bytes, call.charged);
+    call.charged -= part;
+    if (limits_.budget) limits_.budget->give_back(part);
+  }
+
+  // Nothing more of what the client says is wanted.
+  void ignore(Call& call) {
+    call.ignored = true;
+    call.untaken.clear();
+    give_back(call, call.charged);
+  }
+
   RpcEvent& tell(RpcEventKind kind, std::int32_t id) {
     RpcEvent event;
     event.kind = kind;
@@ -150,7 +187,7 @@ class RpcSession::Http2 {
   }
 
   void fault(std::int32_t id, Call& call, Status status) {
-    call.ignored = true;
+    ignore(call);
     tell(RpcEventKind::kFault, id).fault = std::move(status);
   }
 
@@ -186,7 +223,7 @@ class RpcSession::Http2 {
     if (!call->ignored) self(user).read(id, *call, {data, size});
     // What is being put together must go on coming, and what nobody wants may: only who leaves whole messages
     // lying is sent no more.
-    if (call->untaken > 0 && !call->ignored) {
+    if (!call->untaken.empty() && !call->ignored) {
       call->withheld += size;
     } else {
       nghttp2_session_consume_stream(session, id, size);
@@ -195,13 +232,21 @@ class RpcSession::Http2 {
   }
 
   void read(std::int32_t id, Call& call, std::span<const std::uint8_t> data) {
+    call.moved = true;
+    if (limits_.budget) {
+      if (!limits_.budget->take(data.size(), call.charged + data.size() <= kSmallBytes)) {
+        fault(id, call, {Code::kOverloaded, "there is no room now for a message as long as this"});
+        return;
+      }
+      call.charged += data.size();
+    }
     std::vector<rpc::MessageReader::Message> whole;
     Status status = call.reader.read(data, limits_.message_bytes, make_message_, whole);
     for (auto& each : whole) {
+      call.untaken.push_back(each.message->bytes().size() + rpc::kPrefixBytes);
       RpcEvent& event = tell(RpcEventKind::kMessage, id);
       event.message = std::move(each.message);
       event.compressed = each.compressed;
-      ++call.untaken;
     }
     if (!status.ok()) fault(id, call, std::move(status));
   }
@@ -281,8 +326,9 @@ class RpcSession::Http2 {
   }
 
   static int on_close(nghttp2_session*, std::int32_t id, std::uint32_t, void* user) {
-    const Call* call = self(user).find(id);
+    Call* call = self(user).find(id);
     if (call == nullptr) return 0;
+    self(user).ignore(*call);
     const bool told = call->head == nullptr;  // else its headers never became whole
     self(user).calls_.erase(id);
     if (told) self(user).tell(RpcEventKind::kClosed, id);
@@ -314,6 +360,8 @@ void RpcSession::send(std::int32_t call, std::span<const std::uint8_t> message) 
 void RpcSession::finish(std::int32_t call, const RpcHeaders& trailers, std::string_view status) {
   http2_->finish(call, trailers, status);
 }
+void RpcSession::reset(std::int32_t call) { http2_->reset(call); }
+std::vector<std::int32_t> RpcSession::stalled() { return http2_->stalled(); }
 std::size_t RpcSession::unsent(std::int32_t call) const { return http2_->unsent(call); }
 std::string RpcSession::output() { return http2_->output(); }
 void RpcSession::go_away() { http2_->go_away(); }

@@ -9,6 +9,7 @@ exception, so that ``answers`` reads both alike.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import cast
 from urllib.parse import unquote
 
@@ -30,7 +31,19 @@ _NAME_OF_FAULT = {
     "TOO_LARGE": "RESOURCE_EXHAUSTED",
     "OVERLOADED": "RESOURCE_EXHAUSTED",
     "INVALID_ARGUMENT": "INTERNAL",
+    "INTERNAL": "INTERNAL",
 }
+# A connection that something between lost without a word is noticed within about 25 s.
+_KEEP_ALIVE = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 20_000,  # ms
+}
+
+
+class _NotBegun(Exception):
+    """The server has certainly not begun the call."""
 
 
 def _failure(name: str, message: str) -> InferenceServerException:
@@ -44,7 +57,7 @@ class Channel:
     def __init__(self, address: str) -> None:
         self._address = address
         self._link: _Link | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[_Link] | None = None
         self._closed = False
 
     async def call(self, path: str, message: bytes) -> bytes:
@@ -53,34 +66,46 @@ class Channel:
         for _ in range(2):
             link = await self._connected()
             try:
-                answer = link.call(path, message)
-            except Unavailable:  # the server is going: a new one may be there already
+                return await link.call(path, message)
+            except (Unavailable, _NotBegun):  # the server is going: a new one may be there already
                 link.leave()
-                continue
-            return await answer
         raise _failure("UNAVAILABLE", f"the server at {self._address} takes no calls")
 
     async def close(self) -> None:
         """Ends the connection; calls under way fail."""
         self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._link is not None:
-            self._link.leave()
+            self._link.abort()
 
     async def _connected(self) -> _Link:
-        async with self._connecting:
-            if self._closed:
-                raise _failure("CANCELLED", "the channel is closed")
-            if self._link is None or self._link.over:
-                host, _, port = self._address.rpartition(":")
-                loop = asyncio.get_running_loop()
-                try:
-                    async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                        _, self._link = await loop.create_connection(
-                            lambda: _Link(self._address), host.removeprefix("[").removesuffix("]"), int(port)
-                        )
-                except OSError as error:  # TimeoutError is one
-                    raise _failure("UNAVAILABLE", f"cannot connect to {self._address}: {error}") from None
+        """The connection, made once for all who wait for it."""
+        if self._closed:
+            raise _failure("CANCELLED", "the channel is closed")
+        if self._link is not None and not self._link.over:
             return self._link
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+        try:
+            return await asyncio.shield(self._connecting)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise _failure("CANCELLED", "the channel is closed") from None
+            raise
+
+    async def _connect(self) -> _Link:
+        host, _, port = self._address.rpartition(":")
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                _, self._link = await asyncio.get_running_loop().create_connection(
+                    lambda: _Link(self._address), host.removeprefix("[").removesuffix("]"), int(port)
+                )
+            return self._link
+        except OSError as error:  # TimeoutError is one
+            raise _failure("UNAVAILABLE", f"cannot connect to {self._address}: {error}") from None
+        finally:
+            self._connecting = None
 
 
 class _Link(asyncio.BufferedProtocol):
@@ -96,8 +121,8 @@ class _Link(asyncio.BufferedProtocol):
         self.over = False
 
     def call(self, path: str, message: bytes) -> asyncio.Future[bytes]:
-        """The answer, or InferenceServerException; cancelling it tells the server. Raises Unavailable when the server
-        takes no calls."""
+        """The answer, or InferenceServerException, or _NotBegun; cancelling it tells the server. Raises Unavailable
+        when the server takes no calls."""
         number = self._caller.call(path, message)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda _: self._settled(number))
@@ -109,6 +134,12 @@ class _Link(asyncio.BufferedProtocol):
             self._caller.cancel(number)
             self._flush()
 
+    def abort(self) -> None:
+        """Ends it at once; calls under way fail."""
+        self.over = True
+        if self._transport is not None:
+            self._transport.abort()
+
     def leave(self) -> None:
         """Takes no more calls; ends once nothing is under way."""
         self.over = True
@@ -119,21 +150,28 @@ class _Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE.items():
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
         self._flush()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        problem = ""
         try:
             self._caller.receive(self._room, nbytes)
-        except FloodgateError as error:
-            problem = error.message
+        except FloodgateError:
+            self._answer()
+            self.abort()
+            return
         self._answer()
         self._flush()
-        if (problem or self._caller.over) and self._transport is not None:
-            self._transport.close()
+        if self._caller.over:
+            self.over = True
+            if self._transport is not None:
+                self._transport.close()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -168,6 +206,8 @@ class _Link(asyncio.BufferedProtocol):
             name = _STATUS_NAMES[int(status)] if known else "UNKNOWN"
             if status and name != "OK":
                 answer.set_exception(_failure(name, unquote(text)))
+            elif fault == "CANCELLED":
+                answer.set_exception(_NotBegun(problem))
             elif fault != "OK":
                 answer.set_exception(_failure(_NAME_OF_FAULT[fault], problem))
             elif name == "OK" and message is not None:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _LAST_CALLS_S = 5.0
 _FAREWELL_S = 2.0
+_PUBLISH_S = 1.0
 _ROOM_BYTES = 64 << 20
 _INT32_MAX = (1 << 31) - 1
 
@@ -82,7 +83,12 @@ class DoorServer:
         status = health_pb2.HealthCheckResponse
         value = status.SERVING if serving else status.NOT_SERVING
         for name in ("", SERVICE):
-            await self._health.set(name, value)
+            try:
+                await asyncio.wait_for(self._health.set(name, value), _PUBLISH_S)
+            except TimeoutError:
+                log.warning(
+                    "health could not be published within %.0f s: a client that watches does not read", _PUBLISH_S
+                )
 
     async def drain(self, grace_s: float) -> bool:
         """Refuses new items with UNAVAILABLE, waits for the others up to ``grace_s``, gives streams a few seconds to be

@@ -82,8 +82,10 @@ class Handlers:
 
 
 @asynccontextmanager
-async def serving(handlers: Handlers, address: str = "127.0.0.1:0") -> AsyncIterator[tuple[RpcServer, int]]:
-    server = RpcServer(message_bytes=MOST_BYTES, receiving_bytes=16 * MOST_BYTES)
+async def serving(
+    handlers: Handlers, address: str = "127.0.0.1:0", receiving_bytes: int = 16 * MOST_BYTES
+) -> AsyncIterator[tuple[RpcServer, int]]:
+    server = RpcServer(message_bytes=MOST_BYTES, receiving_bytes=receiving_bytes)
     server.add_registered_method_handlers(SERVICE, handlers.methods())
     port = await server.listen(address)
     try:
@@ -197,7 +199,7 @@ async def test_a_failing_handler_tells_the_log_and_not_the_caller(caplog: pytest
     [
         ("None", [b""], grpc.StatusCode.UNIMPLEMENTED, "no method /tests.Rpc/None"),
         ("Echo", [], grpc.StatusCode.INVALID_ARGUMENT, "without a request"),
-        ("Echo", [b"a", b"b"], grpc.StatusCode.INVALID_ARGUMENT, "one message"),
+        ("Wait", [b"a", b"b"], grpc.StatusCode.INVALID_ARGUMENT, "one message"),
         ("Echo", [bytes(MOST_BYTES + 1)], grpc.StatusCode.RESOURCE_EXHAUSTED, "1048577 bytes long; at most 1048576"),
         ("Strict", [b"\xff"], grpc.StatusCode.INTERNAL, "cannot be read"),
     ],
@@ -345,39 +347,87 @@ async def test_an_unknown_encoding_is_answered_with_those_that_are_known() -> No
 
 
 async def test_uploads_that_stall_take_no_more_than_their_room() -> None:
-    """Each says that a message of the largest size follows, and then nothing."""
+    """Each sends the first 48 KiB of a message of the largest size: some 210 kB of room are left."""
     begun = frame(1, 4, 1, headers(REQUEST)) + frame(0, 0, 1, b"\0" + MOST_BYTES.to_bytes(4, "big"))
+    begun += b"".join(frame(0, 0, 1, bytes(16 << 10)) for _ in range(3))
+    large = bytes(MOST_BYTES // 3)
     hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
-    async with serving(Handlers()) as (_, port):
+    async with serving(Handlers(), receiving_bytes=1_000_000) as (_, port):
         stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(16)]
         for _, writer in stalled:
             writer.write(hello + begun)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_unary(f"/{SERVICE}/Echo")
-            refused = await asyncio.wait_for(_refused(call), 20)
+            refused = await asyncio.wait_for(_refused(call, large), 20)
             assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "no room now" in (refused.details() or "")
+            assert await call(b"small") == b"small"
             for _, writer in stalled:
                 writer.close()
                 await writer.wait_closed()
-            assert await asyncio.wait_for(_answered(call), 20) == b"x"
+            assert await asyncio.wait_for(_answered(call, large), 20) == large
 
 
-async def _refused(call: Any) -> grpc.aio.AioRpcError:
+async def _refused(call: Any, message: bytes) -> grpc.aio.AioRpcError:
     """The first refusal, once all of the others' beginnings were heard."""
     while True:
         try:
-            await call(b"x")
+            await call(message)
         except grpc.aio.AioRpcError as error:
             return error
         await asyncio.sleep(0.01)
 
 
-async def _answered(call: Any) -> bytes:
+async def _answered(call: Any, message: bytes) -> bytes:
     while True:
         with suppress(grpc.aio.AioRpcError):
-            return bytes(await call(b"x"))
+            return bytes(await call(message))
         await asyncio.sleep(0.01)
+
+
+async def test_what_one_event_brings_about_is_told_after_the_others() -> None:
+    """A call without a message is answered at once, which sends the reset of a later call in the same bytes."""
+    handlers = Handlers()
+    fields = headers(REQUEST | {":path": f"/{SERVICE}/Count"})
+    raw = frame(1, 5, 1, headers(REQUEST)) + frame(1, 4, 3, fields) + frame(8, 0, 3, (2**31 - 1).to_bytes(4, "big"))
+    async with serving(handlers) as (server, port):
+        await answer_to(port, raw, until_kind=3)
+        assert not [call for connection in server._connections for call in connection._calls]
+
+
+async def test_a_header_of_any_bytes_harms_its_own_call_only() -> None:
+    raw = b"".join(
+        frame(1, 5, number, headers(REQUEST).replace(old, new))
+        for number, old, new in ((1, b"/grpc", b"/gr\xffc"), (3, b"tests.Rpc", b"tests.\xffpc"))
+    )
+    async with serving(Handlers()) as (_, port):
+        good = frame(1, 4, 5, headers(REQUEST)) + frame(0, 1, 5, b"\0\0\0\0\1x")
+        assert await answer_to(port, raw + good, until_kind=0) == b"\0\0\0\0\1x"
+
+
+async def test_a_watcher_that_does_not_read_holds_nobody_up() -> None:
+    """Its window is 0, so that nothing can be sent to it."""
+    fields = headers(REQUEST | {":path": f"/{SERVICE}/Many"})
+    settings = frame(4, 0, 0, (4).to_bytes(2, "big") + bytes(4))
+    raw = settings + frame(1, 4, 1, fields) + frame(0, 1, 1, b"\0\0\0\0\x010")
+    small = raw.replace(b"Many", b"Echo") + frame(6, 0, 0, bytes(8))
+    async with serving(Handlers()) as (server, port):
+        await answer_to(port, small, until_kind=6)
+        for connection in server._connections:
+            await asyncio.wait_for(connection.sent(1), 5)
+
+
+async def test_a_connection_that_broke_the_rules_ends_its_calls_at_once() -> None:
+    handlers = Handlers()
+    wait = headers(REQUEST | {":path": f"/{SERVICE}/Wait"})
+    raw = frame(1, 4, 1, wait) + frame(0, 1, 1, b"\0\0\0\0\0")
+    async with serving(handlers) as (_, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + raw)
+        await asyncio.wait_for(handlers.begun.wait(), 20)
+        writer.write(frame(0, 0, 0, b"data on no stream"))
+        await asyncio.wait_for(handlers.over.wait(), 20)
+        writer.close()
 
 
 async def test_hanging_up_ends_connections_in_order_and_lets_nobody_in() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from floodgate.wire.rpc.metadata import Trailers, status_trailers
+from floodgate.wire.rpc.metadata import ENCODINGS, BadMessage, Trailers, decompress, status_trailers
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,11 @@ class Sends(Protocol):
     def finish(self, number: int, trailers: list[tuple[str, str]]) -> None:
         """Writes the end of the call."""
 
+    def reset(self, number: int) -> None:
+        """Ends the call at once, whatever was not sent yet."""
+
     async def sent(self, number: int) -> None:
-        """Returns once all that was written of the call is on its way."""
+        """Returns once little of what was written of the call waits."""
 
 
 class Call:
@@ -51,9 +54,11 @@ class Call:
         "_connection",
         "_deadline",
         "_done",
+        "_encoding",
         "_ended",
         "_messages",
         "_method",
+        "_most_bytes",
         "_number",
         "_over",
         "_reader",
@@ -61,11 +66,22 @@ class Call:
         "_timer",
     )
 
-    def __init__(self, connection: Sends, number: int, method: grpc.RpcMethodHandler, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        connection: Sends,
+        number: int,
+        method: grpc.RpcMethodHandler,
+        timeout_s: float | None,
+        encoding: str,
+        most_bytes: int,
+    ) -> None:
+        """``encoding``: of messages that are compressed, which have at most ``most_bytes`` afterwards."""
         self._connection = connection
         self._number = number
         self._method = method
-        self._messages: deque[bytes] = deque()
+        self._encoding = encoding
+        self._most_bytes = most_bytes
+        self._messages: deque[tuple[bytes, bool]] = deque()
         self._ended = False
         self._reader: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -90,7 +106,7 @@ class Call:
                 return grpc.aio.EOF
             self._reader = self._connection.loop.create_future()
             await self._reader
-        return self._next()
+        return await self._next()
 
     async def write(self, response: Any) -> None:
         """Sends a response; returns once the client has room for more. Raises CallOver."""
@@ -117,25 +133,24 @@ class Call:
         if self._method.request_streaming:
             self._start()
 
-    def message(self, raw: bytes) -> None:
+    def message(self, raw: bytes, compressed: bool) -> None:
         """A message was received."""
         if self._over:
             return
-        if self._messages and not self._method.request_streaming:
-            self.finish(grpc.StatusCode.INVALID_ARGUMENT, "a unary call has one message; this one has more")
+        if not self._method.request_streaming and (self._messages or self._task is not None):
+            self.fail(grpc.StatusCode.INVALID_ARGUMENT, "a unary call has one message; this one has more")
             return
-        self._messages.append(raw)
-        self._wake()
+        self._messages.append((raw, compressed))
+        if self._method.request_streaming:
+            self._wake()
+        else:
+            self._start()
 
     def end(self) -> None:
         """The client sends no more messages."""
         self._ended = True
         self._wake()
-        if self._over or self._method.request_streaming:
-            return
-        if self._messages:
-            self._start()
-        else:
+        if not self._over and not self._method.request_streaming and self._task is None:
             self.finish(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
 
     def finish(self, code: grpc.StatusCode, message: str = "", trailers: Trailers = ()) -> None:
@@ -177,16 +192,24 @@ class Call:
             self._reader.set_result(None)
 
     def _expire(self) -> None:
-        if not self._over:
+        if self._over:
+            self._connection.reset(self._number)  # its answer found no way out
+        else:
             self.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline has passed")
 
-    def _next(self) -> Any:
+    async def _next(self) -> Any:
+        raw, compressed = self._messages.popleft()
         self._connection.taken(self._number)
-        deserialize = self._method.request_deserializer
-        if deserialize is None:
-            return self._messages.popleft()
         try:
-            return deserialize(self._messages.popleft())
+            if compressed:
+                # On a thread: a small message may take long to become a large one.
+                raw = await asyncio.to_thread(decompress, self._encoding, raw, self._most_bytes)
+            deserialize = self._method.request_deserializer
+            return deserialize(raw) if deserialize else raw
+        except BadMessage as bad:
+            known = [("grpc-accept-encoding", ENCODINGS)] if bad.code is grpc.StatusCode.UNIMPLEMENTED else []
+            self.finish(bad.code, bad.message, known)
+            raise Aborted from bad
         except Exception as error:
             self.finish(grpc.StatusCode.INTERNAL, "the request cannot be read")
             raise Aborted from error
@@ -219,12 +242,12 @@ class Call:
         streaming = method.request_streaming
         if not method.response_streaming:
             handler = method.stream_unary if streaming else method.unary_unary
-            response = await handler(self._requests() if streaming else self._next(), self)
+            response = await handler(self._requests() if streaming else await self._next(), self)
             if not self._over:
                 self._connection.send(self._number, self._serialized(response))
         else:
             handler = method.stream_stream if streaming else method.unary_stream
-            responses = handler(self._requests() if streaming else self._next(), self)
+            responses = handler(self._requests() if streaming else await self._next(), self)
             if hasattr(responses, "__aiter__"):
                 async for each in responses:
                     await self.write(each)

@@ -13,12 +13,15 @@ import grpc
 import floodgate._core as _core
 from floodgate.errors import FloodgateError
 from floodgate.wire.rpc.call import Call
-from floodgate.wire.rpc.metadata import ENCODINGS, BadMessage, decompress, status_trailers, timeout_s
+from floodgate.wire.rpc.metadata import status_trailers, timeout_s
 
 log = logging.getLogger(__name__)
 
 _HEADER_BYTES = 16 << 10
 _CALLS = 8192
+_STALLED_S = 10.0
+_LINGER_S = 5.0
+_UNSENT_BYTES = 64 << 10
 _CONTENT = "application/grpc"
 _STATUS_OF_FAULT = {
     "TOO_LARGE": grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -49,18 +52,20 @@ class Connection(asyncio.BufferedProtocol):
         self._closed = closed
         self._session = _core.RpcSession(budget, message_bytes=message_bytes, header_bytes=_HEADER_BYTES, calls=_CALLS)
         self._calls: dict[int, Call] = {}
-        self._encodings: dict[int, str] = {}
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._leaving = False
         self._ended = False  # our side: nothing may be written any more
         self._unsent: dict[int, asyncio.Future[None]] = {}
+        self._telling = False
+        self._timers: list[asyncio.TimerHandle] = []
 
     # The protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._opened(self)
+        self._look_later()
         self.flush()
 
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -92,9 +97,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        calls, self._calls = self._calls, {}
-        for call in calls.values():
-            call.closed()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._close_calls()
         self._wake_senders()
         self._closed(self)
 
@@ -110,9 +116,13 @@ class Connection(asyncio.BufferedProtocol):
         self._session.finish(number, trailers)
         self.flush()
 
+    def reset(self, number: int) -> None:
+        self._session.reset(number)
+        self.flush()
+
     async def sent(self, number: int) -> None:
         self.flush()
-        if self._session.unsent(number) and self._transport is not None:
+        if self._session.unsent(number) > _UNSENT_BYTES and self._transport is not None:
             await self._unsent.setdefault(number, self.loop.create_future())
 
     # For the server.
@@ -142,16 +152,50 @@ class Connection(asyncio.BufferedProtocol):
         if self._unsent:
             self._wake_senders()
         if (self._leaving or self._session.over) and not transport.is_closing():
-            # The client's end comes back when it has read all; closing at once could take from it what it has not.
+            # The client's end comes back when it has read all; closing at once could take from it what it has not. One
+            # that holds on is not waited for.
             self._ended = True
+            self._timers.append(self.loop.call_later(_LINGER_S, self.abort))
             with suppress(OSError):  # the client was faster
                 transport.write_eof()
+            if self._session.over:
+                self._close_calls()
+
+    def _close_calls(self) -> None:
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.closed()
+
+    def _look_later(self) -> None:
+        self._timers[:1] = [self.loop.call_later(_STALLED_S, self._look)]
+
+    def _look(self) -> None:
+        """Ends calls whose message does not come on: what they hold is others' room."""
+        for number in self._session.stalled():
+            message = f"a message has not come on for {_STALLED_S:g} s"
+            if call := self._calls.get(number):
+                call.fail(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+            else:
+                self._refuse(number, grpc.StatusCode.DEADLINE_EXCEEDED, message)
+        self._look_later()
+        self.flush()
 
     # Events.
 
     def _tell(self) -> None:
-        for event in self._session.events():
-            _ON[event[0]](self, *event[1:])
+        if self._telling:
+            return  # whoever tells goes on with what this has brought about, in its order
+        self._telling = True
+        try:
+            while events := self._session.events():
+                for event in events:
+                    _ON[event[0]](self, *event[1:])
+        except Exception:
+            # Events are lost: their calls would hang.
+            log.exception("a connection is closed after a defect")
+            self.abort()
+        finally:
+            self._telling = False
 
     def _on_call(self, number: int, method: str, path: str, content_type: str, timeout: str, encoding: str) -> None:
         plain = content_type == _CONTENT
@@ -167,27 +211,15 @@ class Connection(asyncio.BufferedProtocol):
         if timeout and seconds is None:
             self._refuse(number, grpc.StatusCode.INVALID_ARGUMENT, f"grpc-timeout {timeout!r} is malformed")
             return
-        if encoding:
-            self._encodings[number] = encoding
-        call = self._calls[number] = Call(self, number, handler, seconds)
+        call = self._calls[number] = Call(self, number, handler, seconds, encoding, self._message_bytes)
         call.begin()
 
     def _refuse(self, number: int, code: grpc.StatusCode, message: str) -> None:
         self._session.finish(number, status_trailers(code, message))
 
     def _on_message(self, number: int, raw: bytes, compressed: bool) -> None:
-        call = self._calls.get(number)
-        if call is None:
-            return
-        if compressed:
-            try:
-                raw = decompress(self._encodings.get(number, ""), raw, self._message_bytes)
-            except BadMessage as bad:
-                more = [("grpc-accept-encoding", ENCODINGS)] if bad.code is grpc.StatusCode.UNIMPLEMENTED else []
-                call.finish(bad.code, bad.message, more)
-                call.fail(bad.code, bad.message)
-                return
-        call.message(raw)
+        if call := self._calls.get(number):
+            call.message(raw, compressed)
 
     def _on_end(self, number: int) -> None:
         if call := self._calls.get(number):
@@ -200,13 +232,12 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(number, _STATUS_OF_FAULT[code], message)
 
     def _on_closed(self, number: int) -> None:
-        self._encodings.pop(number, None)
         if call := self._calls.pop(number, None):
             call.closed()
 
     def _wake_senders(self) -> None:
         for number in list(self._unsent):
-            if self._transport is None or not self._session.unsent(number):
+            if self._transport is None or self._session.unsent(number) <= _UNSENT_BYTES:
                 future: asyncio.Future[Any] = self._unsent.pop(number)
                 if not future.done():
                     future.set_result(None)

@@ -26,9 +26,9 @@ _WILDCARDS = ("0.0.0.0", "::", "")
 
 
 class RpcServer:
-    """``message_bytes``: the longest message that is received. ``receiving_bytes``: of all messages that have begun and
-    are not whole, together; what would exceed it is refused at its first bytes. ``share_port``: other processes may
-    listen there too; the kernel deals connections out among them. Thread rule: the event loop."""
+    """``message_bytes``: the longest message that is received. ``receiving_bytes``: of all that was received and no
+    handler has taken yet, together; what comes beyond is refused, but a call's first 64 KiB never. ``share_port``:
+    other processes may listen there too; the kernel deals connections out among them. Thread rule: the event loop."""
 
     def __init__(self, *, message_bytes: int, receiving_bytes: int, share_port: bool = False) -> None:
         self._message_bytes = message_bytes
