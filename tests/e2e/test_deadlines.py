@@ -43,8 +43,9 @@ async def test_part_answered_in_time_makes_a_degraded_decision(tmp_path: Path) -
     head = UnrulyHead(repository, "nsfw", "sexual.explicit")
     with serving({"FLOODGATE_MODEL_REPOSITORY": str(repository)}) as server:
         async with AsyncClient(server.target) as client:
-            whole = await client.moderate(image=PHOTOS[0], text=TEXTS[0], trace=True, timeout=60.0)
-            assert not whole.degraded
+            for _ in range(5):  # the first batch of a server that has just started may be slow, and admission learns
+                whole = await client.moderate(image=PHOTOS[0], text=TEXTS[0], trace=True, timeout=60.0)
+                assert not whole.degraded
             head.order = "slow"
             decision = await client.moderate(image=PHOTOS[0], text=TEXTS[0], trace=True, budget_ms=500, timeout=60.0)
             (degradation,) = decision.degraded
