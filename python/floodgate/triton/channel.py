@@ -123,6 +123,8 @@ class _Link(asyncio.BufferedProtocol):
     def call(self, path: str, message: bytes) -> asyncio.Future[bytes]:
         """The answer, or InferenceServerException, or _NotBegun; cancelling it tells the server. Raises Unavailable
         when the server takes no calls."""
+        if self.over:  # it may have broken before whoever waited for it came to use it
+            raise Unavailable(f"the connection to {self._address} takes no more calls")
         number = self._caller.call(path, message)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda _: self._settled(number))

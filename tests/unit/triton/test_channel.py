@@ -11,6 +11,7 @@ import grpc
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from floodgate.errors import Unavailable
 from floodgate.triton.answers import status_of
 from floodgate.triton.channel import Channel
 
@@ -141,6 +142,35 @@ async def test_a_connection_that_breaks_fails_its_calls(says: bytes) -> None:
         calls = [asyncio.wait_for(failure(channel.call(METHOD, b"ab")), 20) for _ in range(3)]
         assert [status for status, _ in await asyncio.gather(*calls)] == ["UNAVAILABLE"] * 3
         await channel.close()
+
+
+async def test_a_connection_that_broke_before_its_use_takes_no_call() -> None:
+    async with calling(Answers()) as channel:
+        await channel.call(METHOD, b"ab")
+        link = await channel._connected()
+        link.abort()
+        with pytest.raises(Unavailable):
+            link.call(METHOD, b"ab")
+        assert await channel.call(METHOD, b"ab") == b"ba"
+
+
+async def test_a_call_that_was_refused_before_it_began_is_made_again_on_another_connection() -> None:
+    connections = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.read(100)
+        settings, refused = b"\0\0\0\x04\0\0\0\0\0", b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x07"
+        writer.write(settings + refused)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        channel = Channel(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        status, text = await asyncio.wait_for(failure(channel.call(METHOD, b"ab")), 20)
+        await channel.close()
+    assert (status, len(connections)) == ("UNAVAILABLE", 2)
+    assert "takes no calls" in text
 
 
 async def test_closing_fails_what_is_asked_afterwards() -> None:

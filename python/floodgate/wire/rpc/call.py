@@ -14,8 +14,6 @@ from floodgate.wire.rpc.metadata import ENCODINGS, BadMessage, Trailers, decompr
 
 log = logging.getLogger(__name__)
 
-OK = grpc.StatusCode.OK
-
 
 class Aborted(Exception):
     """Ends a handler whose call has its status already."""
@@ -253,4 +251,4 @@ class Call:
                     await self.write(each)
             else:
                 await responses
-        self.finish(OK)
+        self.finish(grpc.StatusCode.OK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -13,8 +12,6 @@ import grpc
 
 import floodgate._core as _core
 from floodgate.wire.rpc.connection import Connection
-
-log = logging.getLogger(__name__)
 
 # One read takes what has arrived of a picture. The loop's library reads up to 32 times a turn from whoever sends fast,
 # and everybody else waits that long, 1 to 2 ms.
