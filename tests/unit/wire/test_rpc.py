@@ -1,97 +1,21 @@
-"""The gRPC server, met by gRPC's own client and by clients that do not keep to the rules."""
+"""The gRPC server, met by gRPC's own client."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import logging
-import socket
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
 import pytest
 
-from floodgate.wire.rpc import CallOver, RpcServer
-from floodgate.wire.rpc.metadata import BadMessage, decompress, timeout_s
-
-SERVICE = "tests.Rpc"
-MOST_BYTES = 1 << 20
-
-
-class Handlers:
-    """``seen`` is what happened, in order."""
-
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
-        self.begun = asyncio.Event()
-        self.over = asyncio.Event()
-
-    def methods(self) -> dict[str, grpc.RpcMethodHandler]:
-        return {
-            "Echo": grpc.unary_unary_rpc_method_handler(self.echo),
-            "Wait": grpc.unary_unary_rpc_method_handler(self.wait),
-            "Fail": grpc.unary_unary_rpc_method_handler(self.fail),
-            "Refuse": grpc.unary_unary_rpc_method_handler(self.refuse),
-            "Strict": grpc.unary_unary_rpc_method_handler(self.echo, request_deserializer=bytes.decode),
-            "Many": grpc.unary_stream_rpc_method_handler(self.many),
-            "Count": grpc.stream_unary_rpc_method_handler(self.count),
-            "Echoes": grpc.stream_stream_rpc_method_handler(self.echoes),
-        }
-
-    async def echo(self, request: bytes, context: Any) -> bytes:
-        self.seen.append(context.time_remaining())
-        return request
-
-    async def wait(self, _: bytes, context: Any) -> bytes:
-        context.add_done_callback(lambda _: self.over.set())
-        self.seen.append("begun")
-        self.begun.set()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            self.seen.append("cancelled")
-            raise
-        raise AssertionError
-
-    async def fail(self, _: bytes, __: Any) -> bytes:
-        raise KeyError("a secret")
-
-    async def refuse(self, request: bytes, context: Any) -> None:
-        await context.abort(
-            grpc.StatusCode.RESOURCE_EXHAUSTED, request.decode(), (("plain", "text"), ("raw-bin", b"\0\xff"))
-        )
-
-    async def many(self, request: bytes, context: Any) -> None:
-        for _ in range(int(request)):
-            try:
-                await context.write(bytes(MOST_BYTES // 2))
-            except CallOver:
-                self.seen.append("over")
-                raise
-            self.seen.append("written")
-
-    async def count(self, requests: AsyncIterator[bytes], _: Any) -> bytes:
-        return str([request async for request in requests]).encode()
-
-    async def echoes(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
-        async for request in requests:
-            yield request
-
-
-@asynccontextmanager
-async def serving(
-    handlers: Handlers, address: str = "127.0.0.1:0", receiving_bytes: int = 16 * MOST_BYTES
-) -> AsyncIterator[tuple[RpcServer, int]]:
-    server = RpcServer(message_bytes=MOST_BYTES, receiving_bytes=receiving_bytes)
-    server.add_registered_method_handlers(SERVICE, handlers.methods())
-    port = await server.listen(address)
-    try:
-        yield server, port
-    finally:
-        await server.hang_up(0.5)
+from floodgate.wire.rpc import RpcServer
+from floodgate.wire.rpc.metadata import BadMessage, decompress
+from tests.unit.wire.rpc_service import MOST_BYTES, SERVICE, Handlers, serving
 
 
 @asynccontextmanager
@@ -247,66 +171,10 @@ async def test_who_leaves_while_it_is_written_to_is_noticed() -> None:
         assert handlers.seen.count("written") == written < 1000
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-
-def headers(fields: dict[str, str]) -> bytes:
-    return b"".join(
-        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in fields.items()
-    )
-
-
-def frames(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """(kind, flags, payload) of every whole frame."""
-    while len(raw) >= 9 + (size := int.from_bytes(raw[:3], "big")):
-        yield raw[3], raw[4], raw[9 : 9 + size]
-        raw = raw[9 + size :]
-
-
-async def answer_to(port: int, raw: bytes, *, until_kind: int) -> bytes:
-    """The payload of the first frame of a kind that a client hears who says ``raw``."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + raw)
-    heard = b""
-    async with asyncio.timeout(20):
-        while True:
-            for kind, _, payload in frames(heard):
-                if kind == until_kind:
-                    writer.close()
-                    return payload
-            more = await reader.read(1 << 16)
-            assert more, "the connection ended"
-            heard += more
-
-
-REQUEST = {
-    ":method": "POST",
-    ":scheme": "http",
-    ":authority": "here",
-    ":path": f"/{SERVICE}/Echo",
-    "content-type": "application/grpc",
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        ({"content-type": "text/plain"}, "415"),
-        ({"content-type": "application/grpc-web"}, "415"),
-        ({":method": "GET"}, "405"),
-    ],
-)
-async def test_what_is_http_but_not_grpc_is_answered_in_http(change: dict[str, str], status: str) -> None:
-    async with serving(Handlers()) as (_, port):
-        answer = await answer_to(port, frame(1, 5, 1, headers(REQUEST | change)), until_kind=1)
-    assert status.encode() in answer  # three digits are no shorter in Huffman's code
-
-
-@pytest.mark.parametrize("timeout", ["", "5", "S", "123456789S", "-5S", "5x", "٣S"])
-async def test_a_malformed_timeout_is_refused(timeout: str) -> None:
-    assert timeout_s(timeout) is None
+async def test_a_stream_of_messages_longer_than_any_window_goes_on() -> None:
+    messages = [bytes([n]) * MOST_BYTES for n in range(12)]
+    async with called(Handlers()) as channel:
+        assert [each async for each in channel.stream_stream(f"/{SERVICE}/Echoes")(iter(messages))] == messages
 
 
 async def test_what_is_no_http2_is_hung_up_on_and_nobody_else() -> None:
@@ -338,98 +206,6 @@ def test_what_cannot_be_decompressed_is_said(encoding: str, raw: bytes, code: gr
     assert caught.value.message
 
 
-async def test_an_unknown_encoding_is_answered_with_those_that_are_known() -> None:
-    raw = frame(1, 4, 1, headers(REQUEST | {"grpc-encoding": "snappy"})) + frame(0, 1, 1, b"\1\0\0\0\1x")
-    async with serving(Handlers()) as (_, port):
-        answer = await answer_to(port, raw, until_kind=1)
-    assert b"12" in answer  # grpc-status
-    assert len(answer) > 60
-
-
-async def test_uploads_that_stall_take_no_more_than_their_room() -> None:
-    """Each sends the first 48 KiB of a message of the largest size: some 210 kB of room are left."""
-    begun = frame(1, 4, 1, headers(REQUEST)) + frame(0, 0, 1, b"\0" + MOST_BYTES.to_bytes(4, "big"))
-    begun += b"".join(frame(0, 0, 1, bytes(16 << 10)) for _ in range(3))
-    large = bytes(MOST_BYTES // 3)
-    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
-    async with serving(Handlers(), receiving_bytes=1_000_000) as (_, port):
-        stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(16)]
-        for _, writer in stalled:
-            writer.write(hello + begun)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call = channel.unary_unary(f"/{SERVICE}/Echo")
-            refused = await asyncio.wait_for(_refused(call, large), 20)
-            assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert "no room now" in (refused.details() or "")
-            assert await call(b"small") == b"small"
-            for _, writer in stalled:
-                writer.close()
-                await writer.wait_closed()
-            assert await asyncio.wait_for(_answered(call, large), 20) == large
-
-
-async def _refused(call: Any, message: bytes) -> grpc.aio.AioRpcError:
-    """The first refusal, once all of the others' beginnings were heard."""
-    while True:
-        try:
-            await call(message)
-        except grpc.aio.AioRpcError as error:
-            return error
-        await asyncio.sleep(0.01)
-
-
-async def _answered(call: Any, message: bytes) -> bytes:
-    while True:
-        with suppress(grpc.aio.AioRpcError):
-            return bytes(await call(message))
-        await asyncio.sleep(0.01)
-
-
-async def test_what_one_event_brings_about_is_told_after_the_others() -> None:
-    """A call without a message is answered at once, which sends the reset of a later call in the same bytes."""
-    handlers = Handlers()
-    fields = headers(REQUEST | {":path": f"/{SERVICE}/Count"})
-    raw = frame(1, 5, 1, headers(REQUEST)) + frame(1, 4, 3, fields) + frame(8, 0, 3, (2**31 - 1).to_bytes(4, "big"))
-    async with serving(handlers) as (server, port):
-        await answer_to(port, raw, until_kind=3)
-        assert not [call for connection in server._connections for call in connection._calls]
-
-
-async def test_a_header_of_any_bytes_harms_its_own_call_only() -> None:
-    raw = b"".join(
-        frame(1, 5, number, headers(REQUEST).replace(old, new))
-        for number, old, new in ((1, b"/grpc", b"/gr\xffc"), (3, b"tests.Rpc", b"tests.\xffpc"))
-    )
-    async with serving(Handlers()) as (_, port):
-        good = frame(1, 4, 5, headers(REQUEST)) + frame(0, 1, 5, b"\0\0\0\0\1x")
-        assert await answer_to(port, raw + good, until_kind=0) == b"\0\0\0\0\1x"
-
-
-async def test_a_watcher_that_does_not_read_holds_nobody_up() -> None:
-    """Its window is 0, so that nothing can be sent to it."""
-    fields = headers(REQUEST | {":path": f"/{SERVICE}/Many"})
-    settings = frame(4, 0, 0, (4).to_bytes(2, "big") + bytes(4))
-    raw = settings + frame(1, 4, 1, fields) + frame(0, 1, 1, b"\0\0\0\0\x010")
-    small = raw.replace(b"Many", b"Echo") + frame(6, 0, 0, bytes(8))
-    async with serving(Handlers()) as (server, port):
-        await answer_to(port, small, until_kind=6)
-        for connection in server._connections:
-            await asyncio.wait_for(connection.sent(1), 5)
-
-
-async def test_a_connection_that_broke_the_rules_ends_its_calls_at_once() -> None:
-    handlers = Handlers()
-    wait = headers(REQUEST | {":path": f"/{SERVICE}/Wait"})
-    raw = frame(1, 4, 1, wait) + frame(0, 1, 1, b"\0\0\0\0\0")
-    async with serving(handlers) as (_, port):
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + raw)
-        await asyncio.wait_for(handlers.begun.wait(), 20)
-        writer.write(frame(0, 0, 0, b"data on no stream"))
-        await asyncio.wait_for(handlers.over.wait(), 20)
-        writer.close()
-
-
 async def test_hanging_up_ends_connections_in_order_and_lets_nobody_in() -> None:
     handlers = Handlers()
     async with serving(handlers) as (server, port):
@@ -440,14 +216,6 @@ async def test_hanging_up_ends_connections_in_order_and_lets_nobody_in() -> None
             assert error.code() is grpc.StatusCode.UNAVAILABLE
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
-
-
-async def test_who_holds_on_is_not_waited_for_beyond_patience() -> None:
-    async with serving(Handlers()) as (server, port):
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
-            await asyncio.sleep(0.05)
-            assert not await server.hang_up(0.1)
 
 
 @pytest.mark.parametrize("address", ["[::]:0", "0.0.0.0:0"])
