@@ -3,8 +3,9 @@
 The server tree (Floodgate, its decode workers, Triton) has one core to itself and the generator another, where there
 are two, so that no part's CPU time depends on who shares a core with it. The parts are measured on the server's core:
 the core's decode and view in a loop, OpenVINO at the batch sizes that the server formed, a bare ``grpc.aio`` echo
-server with the same request bytes, answer bytes and rate, and each Python step. Parts and whole take turns, and a
-figure is the median over the turns.
+server with the same request bytes, answer bytes and rate, and each Python step. A shared machine's speed drifts within
+seconds, and what is asked for is small beside what it is the difference of: so there are many short turns, the whole of
+a turn is set against the parts just before and just after it, and a figure is the median over the turns.
 
 ``overhead_ms_*``: CPU per request of the server tree less decode, view and model. ``python_ms_over_echo_*``: of the
 Floodgate process without the core's threads, less the echo server's; ``*_over_busy_echo`` sets it against an echo
@@ -19,7 +20,8 @@ import os
 import statistics
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
@@ -43,9 +45,9 @@ from floodgate.types import ImageViewSpec
 from floodgate.v1 import moderation_pb2 as pb
 
 # name -> width, height, bytes of the JPEG at quality 88, requests a turn
-SIZES = {"100k": (640, 427, 100_000, 600), "430k": (1920, 1280, 430_000, 240)}
-TURNS = 3
-TURN_S = 20.0
+SIZES = {"100k": (640, 427, 100_000, 192), "430k": (1920, 1280, 430_000, 96)}
+TURNS = 12
+TURN_S = 10.0
 """A load ends after so long, however few of its requests were sent: the whole takes a few minutes on any machine."""
 AT_ONCE = 32
 HEAD = "nsfw"
@@ -63,6 +65,10 @@ class Samples:
 
     def __getitem__(self, part: str) -> float:
         return statistics.median(self.parts[part])
+
+    def sums(self, *parts: str) -> list[float]:
+        """Of these parts by turn."""
+        return [sum(values) for values in zip(*(self.parts[part] for part in parts), strict=True)]
 
 
 def run() -> Report:
@@ -106,19 +112,38 @@ async def _measure(
             if score != scores[which]:
                 raise RuntimeError(f"picture {which} scored {score} under load and {scores[which]} alone")
 
-        await _load(one, count // 4)
-        for _ in range(TURNS):
-            rate = await _server_turn(server, one, count, samples)
-            os.sched_setaffinity(0, cores[:1])
-            samples.add("decode+view", statistics.mean(_decode_ms(data, view) for data in pictures))
-            samples.add("model", model.row_ms(samples.parts["rows"][-1]))
-            os.sched_setaffinity(0, cores[-1:])
-            await _echo_turns(raws[0], len(alone[0]), count, rate, samples, cores)
+        async with _echoing(raws[0], len(alone[0]), cores) as echo_turn:
+            await _load(one, count)
+            rows, _ = await _server_turn(server, one, count, Samples())
+            for _ in range(TURNS):
+                before = _isolated(pictures, view, model, rows, cores)
+                rows, rate = await _server_turn(server, one, count, samples)
+                after = _isolated(pictures, view, model, rows, cores)
+                for part, ms in before.items():
+                    samples.add(part, (ms + after[part]) / 2)
+                samples.add("echo", await echo_turn(count, rate))
+                samples.add("busy echo", await echo_turn(count, None))
     return len(alone[0]), samples
 
 
-async def _server_turn(server: Server, one: Callable[[int], Awaitable[None]], count: int, samples: Samples) -> float:
-    """Requests a second; adds the tree's CPU ms a request, by who spent it, and the mean batch."""
+def _isolated(
+    pictures: list[bytes], view: ImageViewSpec, model: Model, rows: float, cores: list[int]
+) -> dict[str, float]:
+    """CPU ms a picture on the server's core, in batches of ``rows``."""
+    os.sched_setaffinity(0, cores[:1])
+    try:
+        return {
+            "decode+view": statistics.mean(_decode_ms(data, view) for data in pictures),
+            "model": model.row_ms(rows),
+        }
+    finally:
+        os.sched_setaffinity(0, cores[-1:])
+
+
+async def _server_turn(
+    server: Server, one: Callable[[int], Awaitable[None]], count: int, samples: Samples
+) -> tuple[float, float]:
+    """The mean batch and requests a second; adds the tree's CPU ms a request, by who spent it."""
     before, batches_before = _spent(server.pid), _batches(server)
     start_s = time.monotonic()
     sent = await _load(one, count)
@@ -126,14 +151,16 @@ async def _server_turn(server: Server, one: Callable[[int], Awaitable[None]], co
     after, batches = _spent(server.pid), _batches(server)
     for part, cpu_s in after.items():
         samples.add(part, (cpu_s - before[part]) * 1e3 / sent)
-    samples.add("rows", (batches[1] - batches_before[1]) / (batches[0] - batches_before[0]))
-    return sent / seconds
+    rows = (batches[1] - batches_before[1]) / (batches[0] - batches_before[0])
+    samples.add("rows", rows)
+    return rows, sent / seconds
 
 
-async def _echo_turns(
-    raw: bytes, answer_bytes: int, count: int, rate: float, samples: Samples, cores: list[int]
-) -> None:
-    """A bare echo server at the server's rate, and as fast as it goes."""
+@asynccontextmanager
+async def _echoing(
+    raw: bytes, answer_bytes: int, cores: list[int]
+) -> AsyncIterator[Callable[[int, float | None], Awaitable[float]]]:
+    """A bare echo server, as CPU ms a request of so many requests at a rate, or as fast as it goes."""
     os.sched_setaffinity(0, cores[:1])
     with echo.echoing(answer_bytes) as server:
         os.sched_setaffinity(0, cores[-1:])
@@ -144,11 +171,13 @@ async def _echo_turns(
                 if len(await call(raw)) != answer_bytes:
                     raise RuntimeError("the echo server did not echo")
 
-            await _load(one, count // 4)
-            for part, pace in (("echo", rate), ("busy echo", None)):
+            async def turn(count: int, rate: float | None) -> float:
                 before_s = exact_cpu_s(server.pid)
-                sent = await _load(one, count, pace)
-                samples.add(part, (exact_cpu_s(server.pid) - before_s) * 1e3 / sent)
+                sent = await _load(one, count, rate)
+                return (exact_cpu_s(server.pid) - before_s) * 1e3 / sent
+
+            await turn(count=100, rate=None)
+            yield turn
 
 
 async def _load(one: Callable[[int], Awaitable[None]], count: int, rate: float | None = None) -> int:
@@ -234,9 +263,8 @@ class Model:
 
     def _batch_ms(self, rows: int) -> float:
         feeds = {"image": self._random.integers(0, 256, (rows, 224, 224, 3), np.uint8)}
-        for _ in range(3):
-            self._graphs.infer(feeds)
-        times = 300 // rows + 5
+        self._graphs.infer(feeds)
+        times = 40 // rows + 2
         start_ns = time.process_time_ns()
         for _ in range(times):
             self._graphs.infer(feeds)
@@ -244,13 +272,14 @@ class Model:
 
 
 def _publish(name: str, samples: Samples, steps: dict[str, float], report: Report) -> None:
-    isolated = samples["decode+view"] + samples["model"]
     tree = ("gRPC+Python", "scheduler", "decode threads", "decode workers", "Triton")
-    whole = statistics.median(sum(values) for values in zip(*(samples.parts[part] for part in tree), strict=True))
+    whole = samples.sums(*tree)
+    isolated = samples.sums("decode+view", "model")
+    overhead = [of_tree - of_parts for of_tree, of_parts in zip(whole, isolated, strict=True)]
     python = samples["gRPC+Python"]
     inside = sum(steps.values())
     rows = [
-        ("whole server tree", whole, ""),
+        ("whole server tree", statistics.median(whole), ""),
         ("  decode and view alone", samples["decode+view"], ""),
         ("  model alone", samples["model"], ""),
         (
@@ -270,8 +299,12 @@ def _publish(name: str, samples: Samples, steps: dict[str, float], report: Repor
         table.add_row(part, f"{ms:.3f}", note)
     Console().print(table)
     unit = "CPU ms / request"
-    report.add(f"overhead_ms_{name}", whole - isolated, unit)
-    report.add(f"efficiency_{name}", isolated / whole, "isolated parts / server tree, CPU")
+    report.add(f"overhead_ms_{name}", statistics.median(overhead), unit)
+    low, _, high = statistics.quantiles(overhead)
+    report.add(f"overhead_ms_{name}_lower_quartile", low, unit)
+    report.add(f"overhead_ms_{name}_upper_quartile", high, unit)
+    shares = [of_parts / of_tree for of_tree, of_parts in zip(whole, isolated, strict=True)]
+    report.add(f"efficiency_{name}", statistics.median(shares), "isolated parts / server tree, CPU")
     report.add(f"python_ms_over_echo_{name}", python - samples["echo"], unit)
     report.add(f"python_ms_over_busy_echo_{name}", python - samples["busy echo"], unit)
     if name == "100k":

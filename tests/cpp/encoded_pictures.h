@@ -39,6 +39,10 @@ struct JpegOptions {
   bool progressive = false;
   int restart_rows = 0;
   bool separate_scans = false;  // baseline, one scan a component
+  bool unfinished = false;      // progressive, without the scans that refine: decoders smooth its blocks
+  int across = 0;  // the first component's samples for one of the others; 0: as the encoder likes
+  int down = 0;
+  bool ycck = false;  // of four channels
 };
 
 inline Data jpeg(std::uint32_t width, std::uint32_t height, const JpegOptions& options = {}) {
@@ -56,7 +60,17 @@ inline Data jpeg(std::uint32_t width, std::uint32_t height, const JpegOptions& o
   jpeg_set_defaults(&encoder);
   jpeg_set_quality(&encoder, 85, TRUE);
   encoder.restart_in_rows = options.restart_rows;
+  if (options.ycck) jpeg_set_colorspace(&encoder, JCS_YCCK);
+  if (options.across != 0) {
+    encoder.comp_info[0].h_samp_factor = options.across;
+    encoder.comp_info[0].v_samp_factor = options.down;
+  }
   if (options.progressive) jpeg_simple_progression(&encoder);
+  const jpeg_scan_info coarse[2] = {{3, {0, 1, 2, 0}, 0, 0, 0, 2}, {1, {0, 0, 0, 0}, 1, 5, 0, 2}};
+  if (options.unfinished) {
+    encoder.scan_info = coarse;
+    encoder.num_scans = 2;
+  }
   const jpeg_scan_info scans[3] = {
       {1, {0, 0, 0, 0}, 0, 63, 0, 0}, {1, {1, 0, 0, 0}, 0, 63, 0, 0}, {1, {2, 0, 0, 0}, 0, 63, 0, 0}};
   if (options.separate_scans) {

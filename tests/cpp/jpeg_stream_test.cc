@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "encoded_pictures.h"
@@ -15,6 +17,7 @@ namespace {
 
 using testing::Data;
 using testing::jpeg;
+using testing::JpegOptions;
 
 class RecordingSink final : public RowSink {
  public:
@@ -32,7 +35,10 @@ class RecordingSink final : public RowSink {
     }
   }
 
+  [[nodiscard]] Roi roi() const override { return looked_at; }
+
   Status refusal;
+  Roi looked_at;
   std::vector<FrameShape> shapes;
   Data samples;
   std::uint32_t next = 0;
@@ -60,6 +66,88 @@ TEST(JpegStream, RowsComeInStripsAndAreThoseOfTheWholePicture) {
                 Data(picture.value().rgb.get(), picture.value().rgb.get() + picture.value().bytes()));
     }
   }
+}
+
+// Whether two pictures of `width` x 3 bytes a row have the same pixels where `roi` looks.
+void expect_same_within(const Roi& roi, const Data& one, const Data& other, std::size_t width,
+                        const std::string& what) {
+  ASSERT_EQ(one.size(), other.size()) << what;
+  const std::size_t height = one.size() / 3 / width;
+  for (std::size_t y = roi.top; y < std::min<std::size_t>(roi.bottom, height); ++y) {
+    const std::size_t begin = 3 * (y * width + roi.left);
+    const std::size_t end = 3 * (y * width + std::min<std::size_t>(roi.right, width));
+    ASSERT_TRUE(std::equal(one.begin() + static_cast<std::ptrdiff_t>(begin),
+                           one.begin() + static_cast<std::ptrdiff_t>(end),
+                           other.begin() + static_cast<std::ptrdiff_t>(begin)))
+        << what << ": row " << y;
+  }
+}
+
+TEST(JpegStream, WhatASinkLooksAtIsAsInTheWholePicture) {
+  std::vector<JpegOptions> kinds = {{.channels = 1},
+                                    {.channels = 1, .across = 2, .down = 2},
+                                    {.channels = 4},
+                                    {.channels = 4, .ycck = true},
+                                    {.separate_scans = true}};
+  for (const auto& [across, down] :
+       {std::pair{1, 1}, {2, 1}, {1, 2}, {2, 2}, {4, 1}, {4, 2}, {1, 4}, {3, 1}, {3, 2}, {2, 3}, {2, 4}}) {
+    kinds.push_back({.across = across, .down = down});
+    kinds.push_back({.restart_rows = 1, .across = across, .down = down});
+    kinds.push_back({.progressive = true, .across = across, .down = down});
+    kinds.push_back({.unfinished = true, .across = across, .down = down});
+  }
+  const std::pair<std::uint32_t, std::uint32_t> sides[] = {
+      {201, 163}, {160, 128}, {33, 17}, {7, 300}, {300, 5}};
+  std::mt19937 random(7);
+  for (const JpegOptions& kind : kinds) {
+    for (const auto& [width, height] : sides) {
+      const Data data = jpeg(width, height, kind);
+      for (const std::uint32_t decode_min : {0U, 24U, 8U}) {
+        RecordingSink whole;
+        ASSERT_TRUE(decode_into(whole, data, {}, decode_min).ok());
+        const std::uint32_t shown = whole.shapes.back().width;
+        const std::uint32_t rows = whole.shapes.back().height;
+        for (int i = 0; i < 12; ++i) {
+          RecordingSink sink;
+          sink.looked_at.left = random() % shown;
+          sink.looked_at.top = random() % rows;
+          sink.looked_at.right = sink.looked_at.left + 1 + random() % shown;
+          sink.looked_at.bottom = sink.looked_at.top + 1 + random() % rows;
+          ASSERT_TRUE(decode_into(sink, data, {}, decode_min).ok());
+          EXPECT_EQ(sink.next, rows);
+          const Roi& roi = sink.looked_at;
+          const std::string what = std::to_string(width) + "x" + std::to_string(height) + " " +
+                                   std::to_string(kind.across) + ":" + std::to_string(kind.down) +
+                                   (kind.progressive  ? " progressive"
+                                    : kind.unfinished ? " unfinished"
+                                                      : "") +
+                                   " of " + std::to_string(decode_min) + ", " + std::to_string(roi.left) +
+                                   "-" + std::to_string(roi.right) + " x " + std::to_string(roi.top) + "-" +
+                                   std::to_string(roi.bottom);
+          expect_same_within(roi, whole.samples, sink.samples, shown, what);
+        }
+      }
+    }
+  }
+}
+
+TEST(JpegStream, ASinkThatLooksAtNothingGetsEveryRow) {
+  for (const bool progressive : {false, true}) {
+    RecordingSink sink;
+    sink.looked_at = {UINT32_MAX, UINT32_MAX, 0, 0};
+    EXPECT_TRUE(decode_into(sink, jpeg(64, 640, {.progressive = progressive})).ok());
+    EXPECT_EQ(sink.next, 640U);
+  }
+}
+
+TEST(JpegStream, WhatIsNotLookedAtMustNotBeMissing) {
+  Data data = jpeg(64, 640, {});
+  data.resize(data.size() - data.size() / 20);
+  RecordingSink sink;
+  sink.looked_at.bottom = 320;
+  const Status status = decode_into(sink, data);
+  EXPECT_EQ(status.code(), Code::kInvalidContent);
+  EXPECT_NE(status.message().find("truncated"), std::string::npos);
 }
 
 TEST(JpegStream, TheScaleIsTheSmallestThatLeavesBothSidesLongEnough) {

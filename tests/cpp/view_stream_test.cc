@@ -29,9 +29,16 @@ std::string describe(const FrameShape& shape, const ImageView& view, std::uint32
 }
 
 // Pushes each strip from a buffer of its own that ends where the strip does, so that a sanitizer sees a read
-// beyond.
-void push(ViewRenderer& renderer, const FrameShape& shape, const Data& samples, std::uint32_t strip) {
+// beyond. What the renderer says that it does not look at comes as anything.
+void push(ViewRenderer& renderer, const FrameShape& shape, const Data& whole, std::uint32_t strip) {
   const std::size_t row_bytes = std::size_t{shape.channels} * shape.width;
+  const Roi roi = renderer.roi();
+  Data samples = whole;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const std::size_t x = i % row_bytes / shape.channels;
+    const std::size_t y = i / row_bytes;
+    if (x < roi.left || x >= roi.right || y < roi.top || y >= roi.bottom) samples[i] = ~samples[i];
+  }
   for (std::uint32_t y = 0; y < shape.height; y += strip) {
     const std::uint32_t rows = std::min(strip, shape.height - y);
     const Data part(samples.begin() + static_cast<std::ptrdiff_t>(row_bytes * y),
@@ -183,6 +190,29 @@ TEST(ViewRenderer, ManyViewsOfOneStreamEqualEachAlone) {
       ASSERT_EQ(rows[i], reference_view(shape, samples, views[i])) << describe(shape, views[i], 8);
     }
   }
+}
+
+TEST(ViewRenderer, ACentreCropLeavesTheEdgesOut) {
+  const ImageView cropped = {.width = 100, .height = 100, .crop_width = 80, .crop_height = 60};
+  Data out(static_cast<std::size_t>(cropped.row_bytes()));
+  const RenderTarget target = {&cropped, out};
+  ViewRenderer renderer({&target, 1});
+  ASSERT_TRUE(renderer.begin({.width = 1000, .height = 500}).ok());
+  const Roi roi = renderer.roi();
+  EXPECT_NEAR(roi.left, 100, 10);  // and what the filter needs beyond
+  EXPECT_NEAR(roi.right, 900, 10);
+  EXPECT_NEAR(roi.top, 100, 5);
+  EXPECT_NEAR(roi.bottom, 400, 5);
+  ASSERT_TRUE(renderer.begin({.width = 500, .height = 1000, .orientation = 6}).ok());
+  EXPECT_NEAR(renderer.roi().top, 100, 10);
+  EXPECT_NEAR(renderer.roi().left, 100, 5);
+
+  const ImageView whole = {.width = 50, .height = 50};
+  Data other(static_cast<std::size_t>(whole.row_bytes()));
+  const RenderTarget targets[] = {target, {&whole, other}};
+  ViewRenderer both(targets);
+  ASSERT_TRUE(both.begin({.width = 1000, .height = 500}).ok());
+  EXPECT_EQ(both.roi(), (Roi{0, 0, 1000, 500}));
 }
 
 TEST(ViewRenderer, OnePictureAfterAnotherNeedsNoNewRenderer) {

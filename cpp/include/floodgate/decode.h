@@ -30,6 +30,16 @@ struct FrameShape {
   bool operator==(const FrameShape&) const = default;
 };
 
+// Region of interest: the pixels [left, right) x [top, bottom) of the rows that come.
+struct Roi {
+  std::uint32_t left = 0;
+  std::uint32_t top = 0;
+  std::uint32_t right = UINT32_MAX;  // may lie beyond the picture
+  std::uint32_t bottom = UINT32_MAX;
+
+  bool operator==(const Roi&) const = default;
+};
+
 // Takes the rows of one picture. begin() comes once, before any row; then rows() until all of `height` came,
 // top to bottom, without gaps. After a failure the rest never comes.
 class RowSink {
@@ -39,6 +49,9 @@ class RowSink {
   // Rows y .. y + count - 1, each `channels * width` bytes, `stride` bytes apart. Valid until it returns;
   // strips of 8 to 16 rows suit the sinks here best. Neither throws nor fails.
   virtual void rows(std::uint32_t y, std::uint32_t count, const std::uint8_t* pixels, std::size_t stride) = 0;
+  // What is looked at of the picture that begin() was told of: other pixels may come as anything, so that a
+  // decoder need not make them. Asked after begin().
+  [[nodiscard]] virtual Roi roi() const { return {}; }
 };
 
 struct DecodeOptions {

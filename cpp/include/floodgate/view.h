@@ -76,6 +76,8 @@ class ViewRenderer final : public RowSink {
   // px), kOverloaded (no memory).
   Status begin(const FrameShape& shape) override;
   void rows(std::uint32_t y, std::uint32_t count, const std::uint8_t* pixels, std::size_t stride) override;
+  // What any of the views reads: a centre crop leaves the edges out.
+  [[nodiscard]] Roi roi() const override;
   // Whether every row of the picture has come.
   [[nodiscard]] bool complete() const;
 

@@ -27,6 +27,10 @@ constexpr std::uint32_t kMaxStripRows = 64;
 // from main memory a moment later. So rows are 32 bytes apart and begin 8 bytes off.
 constexpr std::size_t kVectorBytes = 32;
 constexpr std::size_t kOffVectorBytes = 8;
+// Upsampling chroma at an edge knows nothing of what lies beyond it: so far inside a crop its pixels are
+// those of the whole picture. Where the library smooths a progressive picture's blocks, two more blocks are.
+constexpr std::uint32_t kCropMargin = 4;
+constexpr std::uint32_t kSmoothedBlocks = 2;
 constexpr std::uint64_t kWorkingBytes = 64ULL
                                         << 20;  // the library's row buffers and tables, beyond coefficients
 
@@ -113,16 +117,39 @@ class JpegReader {
     return std::min(std::clamp(rows, kMinStripRows, kMaxStripRows), jpeg_.output_height);
   }
 
-  // Decodes every row into `sink`. `rgb`: strip_rows() rows, stride() apart. `four`: one row of CMYK, or null
-  // for a picture that is not CMYK.
-  bool read_rows(RowSink& sink, std::uint8_t* rgb, std::uint8_t* four) {
+  // Bytes of a strip, wherever its first row may have to begin.
+  [[nodiscard]] std::size_t strip_bytes() const { return stride() * strip_rows() + 2 * kVectorBytes; }
+
+  // Decodes what `sink` looks at and hands it every row. `strip`: strip_bytes() bytes. `four`: one row of
+  // CMYK, or null for a picture that is not CMYK.
+  bool read_rows(RowSink& sink, std::uint8_t* strip, std::uint8_t* four) {
     sink_ = &sink;
-    rgb_ = rgb;
+    strip_ = strip;
     four_ = four;
+    const Roi roi = sink.roi();
+    // Of the whole picture, which a crop makes narrower.
+    stride_ = stride();
+    strip_rows_ = strip_rows();
+    right_ = jpeg_.output_width;
+    bottom_ = jpeg_.output_height;
+    if (croppable()) {
+      left_ = std::min(roi.left, right_ - 1);
+      right_ = std::clamp(roi.right, left_ + 1, right_);
+      top_ = std::min(roi.top, bottom_ - 1);
+      // Up to a row of blocks: if it began within one, skipping would give rows again that were given before.
+      const auto blocks = static_cast<std::uint32_t>(jpeg_.max_v_samp_factor * jpeg_.min_DCT_scaled_size);
+      const std::uint32_t end = std::clamp(roi.bottom, top_ + 1, bottom_);
+      bottom_ = std::min((end + blocks - 1) / blocks * blocks, bottom_);
+    }
     const bool done = run([](JpegReader& reader) {
       jpeg_decompress_struct& jpeg = reader.jpeg_;
       jpeg_start_decompress(&jpeg);
-      while (jpeg.output_scanline < jpeg.output_height) reader.read_strip();
+      reader.crop();
+      reader.skip_to(reader.top_);
+      while (jpeg.output_scanline < reader.bottom_) reader.read_strip(reader.bottom_);
+      // The last row is read all the same: only then the library has seen all the data.
+      reader.skip_to(jpeg.output_height - 1);
+      while (jpeg.output_scanline < jpeg.output_height) reader.read_strip(jpeg.output_height);
       reader.complete_ = true;
       jpeg_finish_decompress(&jpeg);
     });
@@ -160,17 +187,57 @@ class JpegReader {
     std::longjmp(return_point_, 1);
   }
 
-  // Reads up to strip_rows() rows and hands them on. Owns nothing: the library may jump out.
-  void read_strip() {
-    const std::size_t step = stride();
+  // Whether the library makes the same pixels of a crop: of rare samplings it does not at every scale.
+  [[nodiscard]] bool croppable() const {
+    const std::span components(jpeg_.comp_info, static_cast<std::size_t>(jpeg_.num_components));
+    return jpeg_.max_h_samp_factor <= 2 && jpeg_.max_v_samp_factor <= 2 &&
+           std::ranges::all_of(components, [this](const jpeg_component_info& component) {
+             return (component.h_samp_factor == 1 && component.v_samp_factor == 1) ||
+                    (component.h_samp_factor == jpeg_.max_h_samp_factor &&
+                     component.v_samp_factor == jpeg_.max_v_samp_factor);
+           });
+  }
+
+  // What follows owns nothing: the library may jump out.
+
+  // Has the library make no columns but those looked at, as far as its blocks allow.
+  void crop() {
+    std::uint32_t margin = kCropMargin;
+    if (jpeg_.progressive_mode != 0) {
+      margin += kSmoothedBlocks * static_cast<std::uint32_t>(jpeg_.max_h_samp_factor) * DCTSIZE;
+    }
+    JDIMENSION left = left_ - std::min(left_, margin);
+    JDIMENSION width = std::min(jpeg_.output_width - left, right_ - left + margin);
+    jpeg_crop_scanline(&jpeg_, &left, &width);
+    cropped_ = std::size_t{3} * left;
+    // The first pixel that is made lies off a vector's beginning.
+    const auto past_vector = (reinterpret_cast<std::uintptr_t>(strip_) + cropped_) % kVectorBytes;
+    rgb_ = strip_ + (kVectorBytes + kOffVectorBytes - past_vector) % kVectorBytes;
+  }
+
+  // Passes over the rows before `row`: those that the sink gets for them may hold anything.
+  void skip_to(std::uint32_t row) {
+    std::uint32_t from = jpeg_.output_scanline;
+    if (from >= row) return;
+    jpeg_skip_scanlines(&jpeg_, row - from);
+    while (from < row) {
+      const std::uint32_t count = std::min(row - from, strip_rows_);
+      sink_->rows(from, count, rgb_, stride_);
+      from += count;
+    }
+  }
+
+  // Reads up to strip_rows() rows that come before `bottom`, and hands them on.
+  void read_strip(std::uint32_t bottom) {
     const std::uint32_t first = jpeg_.output_scanline;
-    const std::uint32_t end = std::min(first + strip_rows(), jpeg_.output_height);
+    const std::uint32_t end = std::min(first + strip_rows_, bottom);
+    std::uint8_t* const rgb = rgb_ + cropped_;
     while (jpeg_.output_scanline < end) {
       const std::uint32_t at = jpeg_.output_scanline - first;
       if (four_ != nullptr) {
         JSAMPROW row = four_;
         if (jpeg_read_scanlines(&jpeg_, &row, 1) == 1) {
-          cmyk_to_rgb(four_, rgb_ + step * at, jpeg_.output_width);
+          cmyk_to_rgb(four_, rgb + stride_ * at, jpeg_.output_width);
         }
         continue;
       }
@@ -178,10 +245,10 @@ class JpegReader {
       constexpr std::uint32_t kMost = 8;
       const std::uint32_t wanted = std::min(kMost, end - jpeg_.output_scanline);
       JSAMPROW rows[kMost];
-      for (std::uint32_t i = 0; i < wanted; ++i) rows[i] = rgb_ + step * (at + i);
+      for (std::uint32_t i = 0; i < wanted; ++i) rows[i] = rgb + stride_ * (at + i);
       jpeg_read_scanlines(&jpeg_, rows, wanted);
     }
-    sink_->rows(first, end - first, rgb_, step);
+    sink_->rows(first, end - first, rgb_, stride_);
   }
 
   // Runs one library step; false when it jumped out. REQUIRES: `step` owns nothing.
@@ -204,8 +271,13 @@ class JpegReader {
   jpeg_progress_mgr progress_{};
   std::jmp_buf return_point_;
   RowSink* sink_ = nullptr;
-  std::uint8_t* rgb_ = nullptr;
+  std::uint8_t* strip_ = nullptr;
+  std::uint8_t* rgb_ = nullptr;  // the strip's first row
   std::uint8_t* four_ = nullptr;
+  std::size_t stride_ = 0;
+  std::uint32_t strip_rows_ = 0;
+  std::size_t cropped_ = 0;                                    // bytes of a row before the first that is made
+  std::uint32_t left_ = 0, right_ = 0, top_ = 0, bottom_ = 0;  // what is looked at
   bool truncated_ = false;
   bool too_many_scans_ = false;
   bool complete_ = false;
@@ -239,10 +311,8 @@ Status decode_jpeg(Encoded data, const MediaInfo& info, const MediaLimits& limit
 
   const std::uint32_t width = reader.header().output_width;
   const std::uint32_t height = reader.header().output_height;
-  auto strip = allocate_bytes(reader.stride() * reader.strip_rows() + 2 * kVectorBytes);
+  auto strip = allocate_bytes(reader.strip_bytes());
   if (!strip.ok()) return strip.status();
-  const auto past_vector = reinterpret_cast<std::uintptr_t>(strip.value().get()) % kVectorBytes;
-  std::uint8_t* const rgb = strip.value().get() + (kVectorBytes - past_vector) + kOffVectorBytes;
   Bytes four;
   if (info.channels == 4) {
     auto row = allocate_bytes(std::size_t{4} * width);
@@ -250,7 +320,7 @@ Status decode_jpeg(Encoded data, const MediaInfo& info, const MediaLimits& limit
     four = std::move(row).value();
   }
   if (Status begun = sink.begin({width, height, info.orientation}); !begun.ok()) return begun;
-  if (!reader.read_rows(sink, rgb, four.get())) return reader.failure();
+  if (!reader.read_rows(sink, strip.value().get(), four.get())) return reader.failure();
   return {};
 }
 

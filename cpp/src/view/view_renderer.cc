@@ -52,6 +52,14 @@ class ViewRenderer::Stage {
     for (const auto& stream : streams_) stream->restart();
   }
 
+  void widen(Roi& roi) const {
+    for (const auto& stream : streams_) {
+      const Roi own = stream->roi();
+      roi = {std::min(roi.left, own.left), std::min(roi.top, own.top), std::max(roi.right, own.right),
+             std::max(roi.bottom, own.bottom)};
+    }
+  }
+
   void rows(std::uint32_t y, std::uint32_t count, const std::uint8_t* pixels, std::size_t stride) {
     if (channels_ == 3) return feed(y, count, pixels, stride);
     const PassFunctions& functions = pass_functions();
@@ -147,6 +155,12 @@ void ViewRenderer::rows(std::uint32_t y, std::uint32_t count, const std::uint8_t
   for (const Copy& copy : copies_) {
     std::memcpy(targets_[copy.to].row.data(), targets_[copy.from].row.data(), targets_[copy.to].row.size());
   }
+}
+
+Roi ViewRenderer::roi() const {
+  Roi all = {UINT32_MAX, UINT32_MAX, 0, 0};
+  for (const auto& stage : stages_) stage->widen(all);
+  return all;
 }
 
 bool ViewRenderer::complete() const { return ready_ && next_ == shape_.height; }

@@ -78,6 +78,12 @@ void ViewStream::rows(std::int32_t y, std::int32_t count, const std::uint8_t* rg
   }
 }
 
+Roi ViewStream::roi() const {
+  const auto left = static_cast<std::uint32_t>(first_byte_ / 3);
+  return {left, static_cast<std::uint32_t>(first_row_), left + static_cast<std::uint32_t>(read_bytes_ / 3),
+          static_cast<std::uint32_t>(end_row_)};
+}
+
 void ViewStream::take(std::int32_t y, std::int32_t count, const std::uint8_t* rgb, std::size_t stride) {
   if (rows_first_) return take_rows_first(y, count, rgb, stride);
   if (row_filter_) return take_columns_first(y, count, rgb, stride);

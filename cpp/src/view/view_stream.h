@@ -29,6 +29,9 @@ class ViewStream {
   // gaps.
   void rows(std::int32_t y, std::int32_t count, const std::uint8_t* rgb, std::size_t stride);
 
+  // What it reads of the stored picture; empty where only padding shows.
+  [[nodiscard]] Roi roi() const;
+
  private:
   // At most kRowsAtOnce rows that the view reads.
   void take(std::int32_t y, std::int32_t count, const std::uint8_t* rgb, std::size_t stride);

@@ -33,5 +33,7 @@ def main() -> None:
     try:
         app()
     except FloodgateError as error:
-        print(f"error: {error}", file=sys.stderr)
+        text = str(error)
+        located = ": error: " in text.partition("\n")[0]  # said after the file's name and line already
+        print(text if located else f"error: {text}", file=sys.stderr)
         sys.exit(1)

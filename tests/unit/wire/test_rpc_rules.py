@@ -9,9 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import status_pb2
 
+from floodgate.errors import Overloaded
 from floodgate.wire.rpc import connection as connections
 from floodgate.wire.rpc.metadata import timeout_s
+from floodgate.wire.status import from_status
 from tests.unit.wire.rpc_service import MOST_BYTES, REQUEST, SERVICE, Handlers, answer_to, frame, headers, serving
 
 
@@ -57,6 +60,10 @@ async def test_uploads_that_stall_take_no_more_than_their_room() -> None:
             refused = await asyncio.wait_for(_refused(call, large), 20)
             assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "no room now" in (refused.details() or "")
+            details = dict(refused.trailing_metadata() or ())["grpc-status-details-bin"]
+            error = from_status(status_pb2.Status.FromString(details))
+            assert isinstance(error, Overloaded)
+            assert error.retry_after_ms > 0
             assert await call(b"small") == b"small"
             for _, writer in stalled:
                 writer.close()

@@ -159,9 +159,9 @@ class Call:
         self._messages.clear()
         self._connection.finish(self._number, status_trailers(code, message, trailers))
 
-    def fail(self, code: grpc.StatusCode, message: str) -> None:
+    def fail(self, code: grpc.StatusCode, message: str, trailers: Trailers = ()) -> None:
         """Ends the call from outside its handler."""
-        self.finish(code, message)
+        self.finish(code, message, trailers)
         self._stop()
 
     def closed(self) -> None:

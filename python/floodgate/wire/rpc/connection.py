@@ -11,9 +11,10 @@ from typing import Any, cast
 import grpc
 
 import floodgate._core as _core
-from floodgate.errors import FloodgateError
+from floodgate.errors import FloodgateError, Overloaded
 from floodgate.wire.rpc.call import Call
-from floodgate.wire.rpc.metadata import status_trailers, timeout_s
+from floodgate.wire.rpc.metadata import Trailers, status_trailers, timeout_s
+from floodgate.wire.status import to_status
 
 log = logging.getLogger(__name__)
 
@@ -214,8 +215,8 @@ class Connection(asyncio.BufferedProtocol):
         call = self._calls[number] = Call(self, number, handler, seconds, encoding, self._message_bytes)
         call.begin()
 
-    def _refuse(self, number: int, code: grpc.StatusCode, message: str) -> None:
-        self._session.finish(number, status_trailers(code, message))
+    def _refuse(self, number: int, code: grpc.StatusCode, message: str, trailers: Trailers = ()) -> None:
+        self._session.finish(number, status_trailers(code, message, trailers))
 
     def _on_message(self, number: int, raw: bytes, compressed: bool) -> None:
         if call := self._calls.get(number):
@@ -226,10 +227,13 @@ class Connection(asyncio.BufferedProtocol):
             call.end()
 
     def _on_fault(self, number: int, code: str, message: str) -> None:
+        trailers: Trailers = ()
+        if code == "OVERLOADED":  # and when to come again
+            trailers = (("grpc-status-details-bin", to_status(Overloaded(message), "").SerializeToString()),)
         if call := self._calls.get(number):
-            call.fail(_STATUS_OF_FAULT[code], message)
+            call.fail(_STATUS_OF_FAULT[code], message, trailers)
         else:
-            self._refuse(number, _STATUS_OF_FAULT[code], message)
+            self._refuse(number, _STATUS_OF_FAULT[code], message, trailers)
 
     def _on_closed(self, number: int) -> None:
         if call := self._calls.pop(number, None):
