@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import echo, python_steps
-from bench.processes import descendants, exact_cpu_s, program, thread_cpu_s
+from bench.processes import exact_cpu_s
 from bench.report import ROOT, Report
 from bench.sandbox import photo
-from bench.server import Server, serving
+from bench.server import Server, serving, spent_s
 from floodgate.client import build_request
 from floodgate.config import load_config
 from floodgate.media import render_view
@@ -144,11 +144,11 @@ async def _server_turn(
     server: Server, one: Callable[[int], Awaitable[None]], count: int, samples: Samples
 ) -> tuple[float, float]:
     """The mean batch and requests a second; adds the tree's CPU ms a request, by who spent it."""
-    before, batches_before = _spent(server.pid), _batches(server)
+    before, batches_before = spent_s(server.pid), _batches(server)
     start_s = time.monotonic()
     sent = await _load(one, count)
     seconds = time.monotonic() - start_s
-    after, batches = _spent(server.pid), _batches(server)
+    after, batches = spent_s(server.pid), _batches(server)
     for part, cpu_s in after.items():
         samples.add(part, (cpu_s - before[part]) * 1e3 / sent)
     rows = (batches[1] - batches_before[1]) / (batches[0] - batches_before[0])
@@ -199,18 +199,6 @@ async def _load(one: Callable[[int], Awaitable[None]], count: int, rate: float |
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
     return sent
-
-
-def _spent(pid: int) -> dict[str, float]:
-    core = {name: thread_cpu_s(pid, name) for name in ("fg-decode", "fg-dispatch")}
-    below = [(program(each), exact_cpu_s(each)) for each in descendants(pid)]
-    return {
-        "gRPC+Python": exact_cpu_s(pid) - sum(core.values()),
-        "scheduler": core["fg-dispatch"],
-        "decode threads": core["fg-decode"],
-        "decode workers": sum(cpu_s for name, cpu_s in below if name.endswith("decoder")),
-        "Triton": sum(cpu_s for name, cpu_s in below if not name.endswith("decoder")),
-    }
 
 
 def _batches(server: Server) -> tuple[float, float]:

@@ -1,9 +1,9 @@
 """CPU per 1,000 images through the whole server, split by who spends it.
 
 A closed loop of 32 clients sends the example photos through real gRPC to a server in a process of its own. CPU time is
-read from /proc before and after: the decode threads (decode and views), the rest of the Floodgate process (gRPC and
-Python), and everything below it (Triton, its model processes). Every answer is checked: the score of a picture must be
-the one it got when sent alone.
+read before and after: of the Floodgate process its scheduler's and decode threads and the rest (gRPC and Python), the
+decode workers, and Triton with its model processes. Every answer is checked: the score of a picture must be the one it
+got when sent alone.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from bench.processes import cpu_s, descendants, thread_cpu_s
 from bench.report import ROOT, Report
-from bench.server import Server, serving
+from bench.server import Server, serving, spent_s
 from floodgate import AsyncClient
 
 IMAGES = 1000
 CONCURRENCY = 32
 PHOTOS = ("astronaut.jpg", "cat.jpg", "coffee.webp", "rocket.jpg")
-DECODE_THREADS = "fg-decode"
 
 
 def run() -> Report:
@@ -35,7 +33,7 @@ def run() -> Report:
     table = Table("part", "CPU s / 1,000 images", "share", box=None, pad_edge=False)
     for name, cpu in per_thousand.items():
         table.add_row(name, f"{cpu:.2f}", f"{cpu / total:.0%}")
-        report.add(f"cpu_s_per_1000_{name.replace('+', '_').lower()}", cpu, "CPU s / 1,000 images")
+        report.add(f"cpu_s_per_1000_{name.replace('+', '_').replace(' ', '_').lower()}", cpu, "CPU s / 1,000 images")
     table.add_row("total", f"{total:.2f}", "100%")
     report.add("cpu_s_per_1000_total", total, "CPU s / 1,000 images")
     report.add("images_per_s", IMAGES / seconds, "images/s, generator on the same cores")
@@ -49,11 +47,11 @@ async def _measure(server: Server) -> tuple[float, dict[str, float]]:
     async with AsyncClient(server.target) as client:
         alone = [await _score(client, photo) for photo in photos]
         await _load(client, photos, alone, 200)
-        before = _spent(server.pid)
+        before = spent_s(server.pid)
         start = time.monotonic()
         await _load(client, photos, alone, IMAGES)
         seconds = time.monotonic() - start
-        after = _spent(server.pid)
+        after = spent_s(server.pid)
     return seconds, {name: after[name] - before[name] for name in after}
 
 
@@ -74,12 +72,3 @@ async def _score(client: AsyncClient, photo: bytes) -> float:
     decision = await client.moderate(image=photo, trace=True, timeout=60.0)
     (score,) = decision.scores
     return float(score.score)
-
-
-def _spent(pid: int) -> dict[str, float]:
-    decoding = thread_cpu_s(pid, DECODE_THREADS)
-    return {
-        "gRPC+Python": cpu_s(pid) - decoding,
-        "decode+view": decoding,
-        "Triton+model": sum(cpu_s(below) for below in descendants(pid)),
-    }

@@ -18,12 +18,6 @@ def _fields(stat: Path) -> tuple[str, list[str]]:
     return name, text[text.rindex(")") + 2 :].split()
 
 
-def cpu_s(pid: int) -> float:
-    """CPU seconds, user and system, that a process has used; its children are not in it."""
-    _, fields = _fields(Path(f"/proc/{pid}/stat"))
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
-
-
 def exact_cpu_s(pid: int) -> float:
     """CPU seconds of a process, to the nanosecond (its CPU clock: clock_getcpuclockid(3)), and of its children that
     have ended and been collected, in ticks; 0 when it is gone."""

@@ -23,10 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import echo
-from bench.processes import descendants, exact_cpu_s, program
 from bench.report import Report, VoidRun
 from bench.sandbox import photo
-from bench.server import Server, serving
+from bench.server import Server, serving, spent_s
 from bench.simulated_head import SimulatedHead, simulated_repository
 from floodgate import _core
 from floodgate.client import build_request
@@ -163,12 +162,9 @@ async def _spent_by(pid: int, one: Callable[[int], Awaitable[None]]) -> tuple[fl
 
 
 def _cpu_s(pid: int) -> tuple[float, float]:
-    """CPU seconds of a server's tree, and of what in it is neither the server nor a decode worker."""
-    own = exact_cpu_s(pid)
-    below = [(program(each), exact_cpu_s(each)) for each in descendants(pid)]
-    decoders = sum(cpu_s for name, cpu_s in below if name.endswith("decoder"))
-    triton = sum(cpu_s for name, cpu_s in below if not name.endswith("decoder"))
-    return own + decoders + triton, triton
+    """CPU seconds of a server's tree, and of Triton's processes in it."""
+    spent = spent_s(pid)
+    return sum(spent.values()), spent["Triton"]
 
 
 async def _load(one: Callable[[int], Awaitable[None]], count: int) -> None:

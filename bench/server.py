@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.processes import descendants, exact_cpu_s, program, thread_cpu_s
 from bench.report import ROOT
 
 
@@ -55,6 +56,19 @@ def serving(settings: Mapping[str, str] | None = None, *arguments: str) -> Itera
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def spent_s(pid: int) -> dict[str, float]:
+    """CPU seconds so far of a server and what is below it, by who spent them."""
+    core = {name: thread_cpu_s(pid, name) for name in ("fg-decode", "fg-dispatch")}
+    below = [(program(each), exact_cpu_s(each)) for each in descendants(pid)]
+    return {
+        "gRPC+Python": exact_cpu_s(pid) - sum(core.values()),
+        "scheduler": core["fg-dispatch"],
+        "decode threads": core["fg-decode"],
+        "decode workers": sum(cpu_s for name, cpu_s in below if name.endswith("decoder")),
+        "Triton": sum(cpu_s for name, cpu_s in below if not name.endswith("decoder")),
+    }
 
 
 def _wait_until_serving(process: subprocess.Popen[str]) -> tuple[str, str]:

@@ -146,8 +146,9 @@ def test_a_pod_has_time_to_drain(case: str) -> None:
     (server,) = pod["containers"]
     drain_s = float(next(each["value"] for each in server["env"] if each["name"] == "FLOODGATE_DRAIN_S"))
     before_s = int(server["lifecycle"]["preStop"]["exec"]["command"][1]) if "lifecycle" in server else 0
-    streams_s, farewell_s, triton_s = 5, 2, 13
-    assert pod["terminationGracePeriodSeconds"] >= before_s + drain_s + streams_s + farewell_s + triton_s
+    health_s, streams_s, farewell_s, triton_s = 2, 5, 2, 13
+    needed_s = before_s + health_s + drain_s + streams_s + farewell_s + triton_s
+    assert pod["terminationGracePeriodSeconds"] >= needed_s
 
 
 def test_both_halves_of_a_pod_share_memory_and_triton_outlives_floodgate() -> None:

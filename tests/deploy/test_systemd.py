@@ -49,6 +49,7 @@ def test_its_commands_exist_and_its_variables_are_settings() -> None:
 
 
 def test_a_stop_has_time_to_drain() -> None:
-    streams_s, farewell_s, triton_s = 5, 2, 13
-    assert int(settings("TimeoutStopSec")[0]) >= configured({}).drain_s + streams_s + farewell_s + triton_s
+    health_s, streams_s, farewell_s, triton_s = 2, 5, 2, 13
+    needed_s = health_s + configured({}).drain_s + streams_s + farewell_s + triton_s
+    assert int(settings("TimeoutStopSec")[0]) >= needed_s
     assert settings("KillMode") == ["mixed"]
