@@ -131,6 +131,25 @@ TEST(JpegStream, WhatASinkLooksAtIsAsInTheWholePicture) {
   }
 }
 
+// The strip's pixels that are not made stay what they were, so that they come again one strip later.
+TEST(JpegStream, WhatNobodyLooksAtIsNotMade) {
+  const Data data = jpeg(320, 640, {});
+  RecordingSink whole;
+  ASSERT_TRUE(decode_into(whole, data).ok());
+  RecordingSink sink;
+  sink.looked_at = {128, 256, 192, 512};
+  ASSERT_TRUE(decode_into(sink, data).ok());
+  const auto pixel = [](const RecordingSink& of, std::size_t x, std::size_t y) {
+    const auto at = of.samples.begin() + static_cast<std::ptrdiff_t>(3 * (320 * y + x));
+    return Data(at, at + 3);
+  };
+  const std::pair<std::size_t, std::size_t> outside[] = {{150, 10}, {20, 300}, {300, 300}, {150, 550}};
+  for (const auto& [x, y] : outside) {
+    EXPECT_NE(pixel(whole, x, y), pixel(whole, x, y + 64)) << x << ", " << y;
+    EXPECT_EQ(pixel(sink, x, y), pixel(sink, x, y + 64)) << x << ", " << y;
+  }
+}
+
 TEST(JpegStream, ASinkThatLooksAtNothingGetsEveryRow) {
   for (const bool progressive : {false, true}) {
     RecordingSink sink;

@@ -157,16 +157,20 @@ class Load:
 
 async def serves(client: AsyncClient) -> bool:
     """Whether a photo and a text get a whole decision now, given SERVES_WITHIN_S."""
+    return not await _why_not(client)
+
+
+async def _why_not(client: AsyncClient) -> str:
     try:
         decision = await client.moderate(image=PHOTOS[0], text=TEXTS[0], timeout=SERVES_WITHIN_S)
-    except FloodgateError:
-        return False
-    return not decision.degraded
+    except FloodgateError as error:
+        return f"{type(error).__name__}: {error}"
+    return f"degraded: {decision.degraded}" if decision.degraded else ""
 
 
 async def recovers(client: AsyncClient, patience_s: float = PATIENCE_S) -> None:
     """Until the server serves again by itself; fails the test when it does not."""
     until = time.monotonic() + patience_s
-    while not await serves(client):
-        assert time.monotonic() < until, f"not serving again within {patience_s:g} s"
+    while why := await _why_not(client):
+        assert time.monotonic() < until, f"not serving again within {patience_s:g} s: {why}"
         await asyncio.sleep(0.05)

@@ -43,6 +43,7 @@ def assert_fails(done: subprocess.CompletedProcess[str], *words: str) -> None:
     said = done.stderr + done.stdout
     assert done.returncode == 1, said
     assert "Traceback" not in said
+    assert not re.search("error:.*error:", said.partition("\n")[0]), "said once"
     assert re.search(".*".join(words), said, re.DOTALL), said
 
 
