@@ -102,6 +102,32 @@ async def test_at_the_quarantine_cap_callers_are_refused_at_once_until_triton_go
             await eventually(lambda: is_at_rest(server), "buffers and arena as at the start")
 
 
+async def test_pause_of_the_whole_machine_is_not_held_against_triton() -> None:
+    """As when a virtual machine is suspended or moved: everything stands still for longer than Triton may be silent."""
+    with serving({"FLOODGATE_TRITON__LIVENESS_S": "3"}) as server:
+        async with AsyncClient(server.target) as client:
+            assert await serves(client)
+            pid = triton_of(server)
+            freeze(pid)
+            try:
+                under_way = asyncio.create_task(client.moderate(image=PHOTOS[0], budget_ms=60_000, timeout=60.0))
+                held = 'state="in_flight"'
+                await eventually(
+                    lambda: total(metrics(server), "floodgate_core_buffers", held) > 0, "a batch under way"
+                )
+                freeze(server.pid)
+                try:
+                    await asyncio.sleep(FROZEN_S)
+                finally:
+                    thaw(server.pid)
+            finally:
+                thaw(pid)
+            assert (await under_way).action
+            assert triton_of(server) == pid
+            assert total(metrics(server), "floodgate_triton_restarts_total") == 0
+            await eventually(lambda: is_at_rest(server), "buffers and arena as at the start")
+
+
 async def test_server_that_lives_but_never_answers_is_replaced(tmp_path: Path) -> None:
     repository = repository_in(tmp_path)
     head = UnrulyHead(repository, "unruly", "sexual.nudity.belly_covered")

@@ -25,11 +25,10 @@ from floodgate.triton.breaker import Breaker, BreakerState
 from floodgate.triton.connection import MEMORY_MODES, Connection, inputs_of
 from floodgate.triton.ensemble import head_inputs
 from floodgate.triton.revival import Revivals
-from floodgate.triton.supervisor import Client, ServerStatus
+from floodgate.triton.supervisor import PROBE_S, Client, ServerStatus
 from floodgate.types import Batch, BatchOutcome, EnsembleSpec, HeadFailure, HeadSpec, TensorRef, output_name
 
 _log = logging.getLogger("floodgate.triton")
-_PROBE_TIMEOUT_S = 2.0
 
 
 class Watch(Protocol):
@@ -181,7 +180,7 @@ class TritonBackend:
             client = InferenceServerClient(address)
             self._probes = {address: client}
         try:
-            return bool(await client.is_server_live(client_timeout=_PROBE_TIMEOUT_S))
+            return bool(await client.is_server_live(client_timeout=PROBE_S))
         except InferenceServerException:
             return False
 

@@ -2,7 +2,8 @@
 
 A dead process is known at once. A silent one (stopped, swapping, stuck), and one that answers but leaves a batch or the
 loading of a model unanswered, is given ``liveness_timeout_s`` before it is killed: its work may still come back, and
-killing it costs every batch under way.
+killing it costs every batch under way. Time in which this process stood still itself, as when a virtual machine is
+suspended or moved, is not held against the server, which most likely stood still with it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _log = logging.getLogger("floodgate.triton")
 _RESTART_FIRST_S = 0.25
 _RESTART_MAX_S = 30.0
 _STABLE_S = 60.0  # a server that ran this long has earned a fresh back-off
+PROBE_S = 2.0
+_LAPSE_S = 2.0  # no busy event loop is late by so much
 
 
 class ServerState(Enum):
@@ -54,7 +57,7 @@ class Client(Protocol):
     """What the supervisor asks and tells its owner, on the supervisor's loop."""
 
     async def probe(self, address: str) -> bool:
-        """Whether a server at ``address`` answers. Bounded by itself; never raises."""
+        """Whether a server at ``address`` answers, known within ``PROBE_S``. Never raises."""
 
     async def prepare(self, epoch: int, address: str) -> None:
         """A new process answers: make it servable. May raise; the process is then replaced."""
@@ -180,17 +183,27 @@ class TritonSupervisor:
         self.status = replace(self.status, state=ServerState.READY)
         if not first.done():
             first.set_result(None)
-        heard = time.monotonic()
-        while (silence_s := time.monotonic() - heard) < self._options.liveness_timeout_s:
-            await asyncio.sleep(self._options.liveness_interval_s)
-            if await self._client.probe(process.address):
-                heard = time.monotonic()
-                if (waited_s := self._client.unanswered_s()) >= self._options.liveness_timeout_s:
-                    return (
-                        f"tritonserver left a batch or a loading unanswered for {waited_s:.0f} s and was killed",
-                        None,
-                    )
-        return f"tritonserver was silent for {silence_s:.0f} s and was killed", None
+        return await self._watch(process.address), None
+
+    async def _watch(self, address: str) -> str:
+        """Returns only when the process should be replaced: why."""
+        limit_s, interval_s = self._options.liveness_timeout_s, self._options.liveness_interval_s
+        awake = heard = time.monotonic()  # since when this process has run without a lapse
+        while True:
+            turn = time.monotonic()
+            await asyncio.sleep(interval_s)
+            answers = await self._client.probe(address)
+            now = time.monotonic()
+            if (lapse_s := now - turn - interval_s - PROBE_S) > _LAPSE_S:
+                _log.warning("this process stood still for about %.0f s; tritonserver gets its time anew", lapse_s)
+                awake = heard = now
+            if not answers:
+                if (silence_s := now - heard) >= limit_s:
+                    return f"tritonserver was silent for {silence_s:.0f} s and was killed"
+                continue
+            heard = now
+            if (waited_s := min(self._client.unanswered_s(), now - awake)) >= limit_s:
+                return f"tritonserver left a batch or a loading unanswered for {waited_s:.0f} s and was killed"
 
     def _take_lock(self) -> None:
         self._options.run_dir.mkdir(parents=True, exist_ok=True)
