@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from floodgate.triton.install import TritonInstall
 from floodgate.triton.process import ServerOptions, sweep_shared_memory
 from floodgate.triton.repository import load_heads
 from floodgate.triton.supervisor import ServerState
+from floodgate.types import BatchOutcome
 
 pytestmark = pytest.mark.triton
 
@@ -68,15 +71,25 @@ async def test_late_answer_of_a_model_process_that_was_given_up_is_not_the_next_
     finally:
         for pid in stubs:
             thaw(pid)
-    outcome = await later
-    # Triton may have no answer to it, or a right one; the earlier batch's is neither.
-    if "first" not in outcome.failures:
-        np.testing.assert_array_equal(outcome.outputs["first__scores"], expected(77))
-    np.testing.assert_array_equal(outcome.outputs["second__scores"], expected(77))
+    # Triton may have no answer to it, or a right one; the earlier batch's is neither. Or it may abort, as it sometimes
+    # does over a model process that comes back; then it is started again.
+    with suppress(BackendLost):
+        await _of_its_own(later, 77)
     async with asyncio.timeout(60):
-        while (outcome := await backend.infer(triton_stage.batch(6))).failures:
-            np.testing.assert_array_equal(outcome.outputs["second__scores"], expected(6))
-    np.testing.assert_array_equal(outcome.outputs["first__scores"], expected(6))
+        while True:
+            with suppress(BackendLost):
+                if not (await _of_its_own(backend.infer(triton_stage.batch(6)), 6)).failures:
+                    break
+            await asyncio.sleep(0.05)
+
+
+async def _of_its_own(answer: Awaitable[BatchOutcome], value: int) -> BatchOutcome:
+    """The answer to a batch of ``value``: nobody else's, as far as there is one."""
+    outcome = await answer
+    for head in {"first", "second"} - set(outcome.failures):
+        np.testing.assert_array_equal(outcome.outputs[f"{head}__scores"], expected(value))
+    assert set(outcome.failures) <= {"first"}
+    return outcome
 
 
 async def forget_all(client: InferenceServerClient) -> None:
