@@ -1,13 +1,12 @@
-"""The run: Floodgate, then each peer with Floodgate after it, then the tables and figures.
+"""The run: Floodgate, then each peer with Floodgate beside and after it, then the tables and figures.
 
-A machine's speed drifts within minutes, by a fifth here: a peer's CPU is set against the mean of Floodgate's before and
-after it, and its latency against Floodgate's at the same rate right after it.
+A machine's speed drifts within minutes, by a fifth here: a peer's CPU is set against that of a Floodgate on the same
+core that takes turns of seconds with it, and its latency against Floodgate's at the same rate right after it.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -35,7 +34,8 @@ from bench.peers.sweep import tuned_setup
 from bench.report import Report
 
 WARM_S = 1.5
-CAPACITY_S = 4.0
+TURN_S = 2.5
+TURNS = 4
 LATENCY_S = 6.0
 GOODPUT_S = 1.5
 LOADS = (0.5, 1.0, 1.5, 2.0, 3.0)
@@ -56,7 +56,7 @@ class Result:
     goodput: dict[float, OpenRun]
     spent_s: dict[str, float]
     at_rate: dict[str, OpenRun] = field(default_factory=dict)
-    over_ours: float = 0.0  # a peer's CPU an image over Floodgate's around it
+    over_ours: float = 0.0  # a peer's CPU an image over Floodgate's beside it
 
 
 def run() -> Report:
@@ -123,7 +123,7 @@ class _Comparison:
             setup: Setup = WRITTEN if style == "written" else tuned_setup(peer)
             async with peer_server(peer, setup, self._core, self._images, precision()) as server:
                 await self._measure(peer.name, style, setup.decode, server)
-            await self._ours_beside(self._of(peer.name, style))
+            await self._ours_after(self._of(peer.name, style))
         except WrongScore as error:
             raise WrongScore(f"{name}: {error}") from None
         except (CannotStart, OSError, EOFError, KeyError, subprocess.CalledProcessError) as error:
@@ -134,8 +134,16 @@ class _Comparison:
         alone = await measure.check_alone(server.wire, count)
         if wrong := [which for which, score in enumerate(alone) if not check(which, score)]:
             raise WrongScore(f"pictures {wrong} got {[alone[which] for which in wrong]}")
+        load = measure.Loaded(server, check)
         spent = server.tree.cpu_by_program_s()
-        capacity = await measure.capacity(server, count, check, warm_s=WARM_S, seconds=CAPACITY_S * self._scale)
+        if name == _OURS:
+            capacity, over_ours = (await self._in_turns([load]))[0], 0.0
+        else:
+            async with self._ours(style) as own:
+                beside = measure.Loaded(own, self._check(_DECODE[style]))
+                capacity, ours = await self._in_turns([load, beside])
+            self._our_cpu[style].append(ours.cpu_s_per_1000)
+            over_ours = capacity.cpu_s_per_1000 / ours.cpu_s_per_1000
         spent = {key: cpu - spent.get(key, 0.0) for key, cpu in server.tree.cpu_by_program_s().items()}
         rate = measure.LATENCY_LOAD * capacity.images_per_s
         latency = await measure.latency(server, count, check, rate=rate, seconds=LATENCY_S * self._scale)
@@ -147,24 +155,27 @@ class _Comparison:
             seconds=GOODPUT_S * self._scale,
             loads=LOADS,
         )
-        self._results.append(Result(name, style, capacity, latency, goodput, spent))
-        print(f"{name} {style}: {capacity.images_per_s:.0f} images/s, {capacity.cpu_s_per_1000:.2f} CPU s / 1,000")
+        self._results.append(Result(name, style, capacity, latency, goodput, spent, over_ours=over_ours))
+        beside = f"; {over_ours:.2f} times Floodgate's beside it" if over_ours else ""
+        cpu = f"{capacity.cpu_s_per_1000:.2f} CPU s / 1,000"
+        print(f"{name} {style}: {capacity.images_per_s:.0f} images/s, {cpu}{beside}")
 
-    async def _ours_beside(self, theirs: Result) -> None:
-        """Floodgate's CPU again, and its latency at 70% of the peer's capacity."""
+    async def _in_turns(self, loads: Sequence[measure.Loaded]) -> list[measure.Capacity]:
+        turn_s = TURN_S * self._scale
+        return await measure.capacities(loads, len(self._images), warm_s=WARM_S, turn_s=turn_s, turns=TURNS)
+
+    async def _ours_after(self, theirs: Result) -> None:
+        """Floodgate's latency at 70% of the peer's capacity."""
         style, count = theirs.style, len(self._images)
         ours, check = self._of(_OURS, style), self._check(_DECODE[style])
         async with self._ours(style) as server:
-            capacity = await measure.capacity(server, count, check, warm_s=WARM_S, seconds=CAPACITY_S * self._scale)
-            self._our_cpu[style].append(capacity.cpu_s_per_1000)
-            theirs.over_ours = theirs.capacity.cpu_s_per_1000 / statistics.mean(self._our_cpu[style][-2:])
             rate = theirs.latency.rate
-            if rate > capacity.images_per_s:
+            if rate > ours.capacity.images_per_s:
                 print(f"70% of {theirs.name} {style} is {rate:.0f} images/s, more than Floodgate's capacity")
+            await measure.Loaded(server, check).turn(count, 2 * TURN_S * self._scale)
             ours.at_rate[theirs.name] = await measure.latency(
                 server, count, check, rate=rate, seconds=LATENCY_S * self._scale
             )
-        print(f"  Floodgate then: {capacity.cpu_s_per_1000:.2f} CPU s / 1,000; ratio {theirs.over_ours:.2f}")
 
     def _of(self, name: str, style: str) -> Result:
         return next(result for result in self._results if (result.name, result.style) == (name, style))

@@ -27,13 +27,47 @@ class Capacity:
     memory_bytes: int
 
 
+@dataclass
+class Loaded:
+    """A server under a closed loop whose answers ``check`` judges, and what its turns came to."""
+
+    server: Started
+    check: Check
+    answers: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+
+    async def turn(self, pictures: int, seconds: float) -> None:
+        """Raises WrongScore."""
+        cpu, start = self.server.tree.cpu_s(), time.monotonic()
+        self.answers += await closed_loop(self.server.wire, pictures, self.check, CLIENTS, seconds)
+        self.seconds += time.monotonic() - start
+        self.cpu_s += self.server.tree.cpu_s() - cpu
+
+    def capacity(self) -> Capacity:
+        memory = self.server.tree.memory_bytes()
+        return Capacity(self.answers / self.seconds, 1000 * self.cpu_s / self.answers, memory)
+
+
 async def capacity(server: Started, pictures: int, check: Check, *, warm_s: float, seconds: float) -> Capacity:
-    """Raises WrongScore."""
+    """Of one server by itself. Raises WrongScore."""
     await closed_loop(server.wire, pictures, check, CLIENTS, warm_s)
-    cpu, start = server.tree.cpu_s(), time.monotonic()
-    answers = await closed_loop(server.wire, pictures, check, CLIENTS, seconds)
-    elapsed, spent = time.monotonic() - start, server.tree.cpu_s() - cpu
-    return Capacity(answers / elapsed, 1000 * spent / answers, server.tree.memory_bytes())
+    load = Loaded(server, check)
+    await load.turn(pictures, seconds)
+    return load.capacity()
+
+
+async def capacities(
+    loads: Sequence[Loaded], pictures: int, *, warm_s: float, turn_s: float, turns: int
+) -> list[Capacity]:
+    """Of servers on the same core that are loaded in turns, one at a time, so that what the machine does meanwhile
+    changes all alike. Raises WrongScore."""
+    for load in loads:
+        await closed_loop(load.server.wire, pictures, load.check, CLIENTS, warm_s)
+    for _ in range(turns):
+        for load in loads:
+            await load.turn(pictures, turn_s)
+    return [load.capacity() for load in loads]
 
 
 async def check_alone(wire: Wire, pictures: int) -> list[float]:

@@ -40,12 +40,14 @@ constexpr WeightForm kForm = WeightForm::kHalves;
 
 const PassFunctions* functions() {
 #if HWY_TARGET == HWY_AVX3_DL
-  static constexpr PassFunctions kFunctions = {kForm,      &gather,    &dot_filter_rows, &dot_filter_columns,
-                                               &composite, &drop_alpha};
+  constexpr auto kFilterRows = &dot_filter_rows;
+  constexpr auto kFilterColumns = &dot_filter_columns;
 #else
-  static constexpr PassFunctions kFunctions = {kForm,           &gather,    &filter_rows,
-                                               &filter_columns, &composite, &drop_alpha};
+  constexpr auto kFilterRows = &filter_rows;
+  constexpr auto kFilterColumns = &filter_columns;
 #endif
+  static constexpr PassFunctions kFunctions = {kForm,      &gather,     kFilterRows, kFilterColumns,
+                                               &composite, &drop_alpha, &reverse,    &split};
   return &kFunctions;
 }
 

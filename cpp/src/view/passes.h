@@ -54,6 +54,12 @@ struct PassFunctions {
 
   // RGBA pixels without their alpha.
   void (*drop_alpha)(const std::uint8_t* rgba, std::size_t pixels, std::uint8_t* rgb);
+
+  // RGB pixels as BGR ones. Neither side needs slack.
+  void (*reverse)(const std::uint8_t* rgb, std::size_t pixels, std::uint8_t* bgr);
+
+  // RGB pixels as three planes, R, G, B. Neither side needs slack.
+  void (*split)(const std::uint8_t* rgb, std::size_t pixels, std::uint8_t* const* planes);
 };
 
 // The best set for this processor.

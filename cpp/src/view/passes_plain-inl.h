@@ -65,6 +65,18 @@ void drop_alpha(const std::uint8_t* rgba, std::size_t pixels, std::uint8_t* rgb)
   for (std::size_t i = 0; i < pixels; ++i) std::memcpy(rgb + 3 * i, rgba + 4 * i, 3);
 }
 
+void reverse(const std::uint8_t* rgb, std::size_t pixels, std::uint8_t* bgr) {
+  for (std::size_t i = 0; i < pixels; ++i) {
+    for (std::size_t c = 0; c < 3; ++c) bgr[3 * i + c] = rgb[3 * i + 2 - c];
+  }
+}
+
+void split(const std::uint8_t* rgb, std::size_t pixels, std::uint8_t* const* planes) {
+  for (std::size_t i = 0; i < pixels; ++i) {
+    for (std::size_t c = 0; c < 3; ++c) planes[c][i] = rgb[3 * i + c];
+  }
+}
+
 }  // namespace
 }  // namespace floodgate::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -251,6 +251,45 @@ void drop_alpha(const std::uint8_t* rgba, std::size_t pixels, std::uint8_t* rgb)
   for (; x < pixels; ++x) std::memcpy(rgb + 3 * x, rgba + 4 * x, 3);
 }
 
+// Where vectors of `step` pixels begin so that they cover all `pixels`: the last one overlaps its neighbour.
+template <typename At>
+HWY_INLINE void cover(std::size_t pixels, std::size_t step, const At& at) {
+  for (std::size_t x = 0; x + step < pixels; x += step) at(x);
+  at(pixels - step);
+}
+
+void reverse(const std::uint8_t* rgb, std::size_t pixels, std::uint8_t* bgr) {
+  const D8 d8;
+  const std::size_t step = hn::Lanes(d8);
+  if (pixels >= step) {
+    return cover(pixels, step, [&](std::size_t x) {
+      V8 r, g, b;
+      hn::LoadInterleaved3(d8, rgb + 3 * x, r, g, b);
+      hn::StoreInterleaved3(b, g, r, d8, bgr + 3 * x);
+    });
+  }
+  for (std::size_t x = 0; x < pixels; ++x) {
+    for (std::size_t c = 0; c < 3; ++c) bgr[3 * x + c] = rgb[3 * x + 2 - c];
+  }
+}
+
+void split(const std::uint8_t* rgb, std::size_t pixels, std::uint8_t* const* planes) {
+  const D8 d8;
+  const std::size_t step = hn::Lanes(d8);
+  if (pixels >= step) {
+    return cover(pixels, step, [&](std::size_t x) {
+      V8 r, g, b;
+      hn::LoadInterleaved3(d8, rgb + 3 * x, r, g, b);
+      hn::StoreU(r, d8, planes[0] + x);
+      hn::StoreU(g, d8, planes[1] + x);
+      hn::StoreU(b, d8, planes[2] + x);
+    });
+  }
+  for (std::size_t x = 0; x < pixels; ++x) {
+    for (std::size_t c = 0; c < 3; ++c) planes[c][x] = rgb[3 * x + c];
+  }
+}
+
 }  // namespace
 }  // namespace floodgate::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -11,7 +11,7 @@ ViewWriter::ViewWriter(const ImageView& view, const StoredPlan& plan, std::span<
       pad_color_(view.pad_color),
       covered_(plan.placement.kept_width == view.out_width() &&
                plan.placement.kept_height == view.out_height()),
-      packed_rgb_(view.layout == Layout::kNhwc && view.color == ColorOrder::kRgb && !plan.turn.swaps_sides),
+      functions_(pass_functions()),
       pixel_step_(view.layout == Layout::kNhwc ? 3 : 1) {
   const std::size_t channel_step = view.layout == Layout::kNhwc ? 1 : area_;
   for (std::size_t c = 0; c < 3; ++c) {
@@ -41,14 +41,21 @@ void ViewWriter::pad() {
 
 void ViewWriter::row(std::int32_t i, const std::uint8_t* rgb) {
   std::uint8_t* const first = out_ + (first_ + row_step_ * i);
-  if (packed_rgb_) {
-    std::memcpy(first, rgb, static_cast<std::size_t>(3 * count_));
+  const auto pixels = static_cast<std::size_t>(count_);
+  if (pixel_step_ == 3 && column_step_ == 3) {
+    if (channel_[0] == 0) {
+      std::memcpy(first, rgb, 3 * pixels);
+    } else {
+      functions_.reverse(rgb, pixels, first);
+    }
     return;
   }
+  std::uint8_t* const planes[3] = {first + channel_[0], first + channel_[1], first + channel_[2]};
+  if (column_step_ == 1) return functions_.split(rgb, pixels, planes);
   for (std::size_t c = 0; c < 3; ++c) {
-    std::uint8_t* to = first + channel_[c];
-    for (std::ptrdiff_t x = 0; x < count_; ++x)
-      to[x * column_step_] = rgb[3 * x + static_cast<std::ptrdiff_t>(c)];
+    const std::ptrdiff_t step = column_step_;
+    std::uint8_t* to = planes[c];
+    for (std::size_t x = 0; x < pixels; ++x, to += step) *to = rgb[3 * x + c];
   }
 }
 

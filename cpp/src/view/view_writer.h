@@ -9,6 +9,7 @@
 #include <span>
 
 #include "floodgate/view.h"
+#include "passes.h"
 #include "stored_plan.h"
 
 namespace floodgate {
@@ -29,8 +30,8 @@ class ViewWriter {
   const std::size_t bytes_;
   const std::size_t area_;  // pixels of the output
   const std::array<std::uint8_t, 3> pad_color_;
-  const bool covered_;        // by rows, wholly
-  const bool packed_rgb_;     // a row goes out as it is
+  const bool covered_;  // by rows, wholly
+  const PassFunctions& functions_;
   std::size_t pixel_step_;    // from one output pixel to its neighbour
   std::ptrdiff_t count_ = 0;  // pixels in a row
   std::ptrdiff_t first_ = 0;  // of row 0

@@ -8,7 +8,7 @@ whatever piece it is in.
 Runs inside Triton's stub process, where Floodgate is not imported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ def sizes(max_batch: int, threads: int) -> tuple[int, ...]:
 
 
 class Graphs:
-    """``inputs``: name -> (dtype, dims without the batch; -1 is open). ``outputs``: names.
+    """``inputs``: name -> (dtype, dims without the batch; -1 is open). ``outputs``: names. ``rewrite`` may change each
+    graph once its shapes are known.
 
     A graph with an open dim besides the batch is compiled once, for any number of rows. Every graph runs once here: the
     first run of a shape prepares its kernels, tens of milliseconds that no request's deadline should pay. Thread rule:
@@ -44,6 +45,7 @@ class Graphs:
         max_batch: int,
         threads: int,
         settings: Mapping[str, Any],
+        rewrite: Callable[[Any], object] | None = None,
     ) -> None:
         self._inputs = dict(inputs)
         self._outputs = tuple(outputs)
@@ -55,6 +57,8 @@ class Graphs:
             graph = core.read_model(file)
             _check_names(file, graph, tuple(inputs), self._outputs)
             graph.reshape({name: [-1 if is_open else size, *dims] for name, (_, dims) in inputs.items()})
+            if rewrite is not None:
+                rewrite(graph)
             compiled = core.compile_model(graph, "CPU", {**settings, "INFERENCE_NUM_THREADS": threads})
             self._requests[size] = compiled.create_infer_request()
             if not is_open:

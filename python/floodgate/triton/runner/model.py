@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import triton_python_backend_utils as pb_utils
-from graphs import Graphs  # type: ignore[import-not-found]  # beside this file, where Triton's stub looks
+from folding import fold_columns  # type: ignore[import-not-found]  # beside this file, where Triton's stub looks
+from graphs import Graphs  # type: ignore[import-not-found]
 
 _DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
 _PRECISIONS = {"f32": ov.Type.f32, "bf16": ov.Type.bf16}
@@ -81,6 +82,7 @@ class TritonPythonModel:
                 "NUM_STREAMS": 1,
                 "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             },
+            rewrite=fold_columns if precision == "bf16" else None,
         )
         pb_utils.Logger.log_info(f"{self._name}: {precision}, {threads} threads, {file}")
 
