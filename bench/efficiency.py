@@ -40,7 +40,7 @@ from floodgate.client import build_request
 from floodgate.config import load_config
 from floodgate.media import render_view
 from floodgate.triton.repository import load_heads
-from floodgate.triton.runner.folding import fold_columns
+from floodgate.triton.runner.folding import fold_columns, folding_pays
 from floodgate.triton.runner.graphs import Graphs
 from floodgate.types import ImageViewSpec
 from floodgate.v1 import moderation_pb2 as pb
@@ -240,7 +240,7 @@ class Model:
                 "NUM_STREAMS": 1,
                 "INFERENCE_PRECISION_HINT": ov.Type.bf16 if fast else ov.Type.f32,
             },
-            rewrite=fold_columns if fast else None,
+            rewrite=fold_columns if folding_pays("bf16" if fast else "f32") else None,
         )
         self._random = np.random.default_rng(1)
 

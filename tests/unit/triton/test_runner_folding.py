@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ ov = pytest.importorskip("openvino")
 
 from openvino import opset13 as ops  # noqa: E402
 
-from floodgate.triton.runner.folding import fold_columns  # noqa: E402
+from floodgate.triton.runner.folding import fold_columns, folding_pays  # noqa: E402
 
 NHWC = [0, 3, 1, 2]
 
@@ -64,6 +65,16 @@ def test_folded_convolution_gives_the_same_numbers(columns: int, left: int, righ
 )
 def test_usual_first_convolutions_are_folded(columns: int, left: int, right: int) -> None:
     assert fold_columns(convolution(kernel=(5, columns), begin=(2, left), end=(2, right))) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "pays"), [("avx512f avx512_bf16", True), ("avx512_bf16 amx_bf16", False), ("avx512f", False)]
+)
+def test_folding_pays_where_it_was_measured_to(monkeypatch: pytest.MonkeyPatch, flags: str, pays: bool) -> None:
+    facts = f"processor\t: 0\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n"
+    monkeypatch.setattr(Path, "read_text", lambda path, **kwargs: facts)
+    assert folding_pays("bf16") is pays
+    assert not folding_pays("f32")
 
 
 def test_rows_steps_and_channels_may_be_others() -> None:

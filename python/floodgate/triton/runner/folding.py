@@ -4,11 +4,13 @@ Pictures come as rows of RGB pixels, and a first convolution often steps two col
 bf16 numbers in pairs along the channels, of which three leave a part idle. Two neighbouring columns are one column with
 twice the channels, in the same memory; over those the convolution steps one at a time, with its kernel's columns, and a
 column of zeros where they are odd, in pairs too. So open_nsfw's first convolution takes a fifth less CPU, which is 3%
-of the whole (AVX-512 with bf16, one thread). With f32 it takes 5% more: there it is left as it is.
+of the whole (AVX-512 with bf16, one thread). With f32 it takes 5% more, and with AMX, which multiplies tiles, it is
+unmeasured: there it is left as it is.
 
 Runs inside Triton's stub process, where Floodgate is not imported.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,13 @@ from openvino import opset13 as ops
 _STEP = 2
 _MOST_CHANNELS = 4  # more fill a vector unit by themselves
 _NHWC_TO_NCHW = [0, 3, 1, 2]
+
+
+def folding_pays(precision: str) -> bool:
+    """Whether a graph of that precision is known to take less CPU folded, on this machine."""
+    facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    flags = next((line for line in facts.splitlines() if line.startswith("flags")), "").split()
+    return precision == "bf16" and "avx512_bf16" in flags and "amx_bf16" not in flags
 
 
 def fold_columns(graph: Any) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import triton_python_backend_utils as pb_utils
-from folding import fold_columns  # type: ignore[import-not-found]  # beside this file, where Triton's stub looks
+from folding import fold_columns, folding_pays  # type: ignore[import-not-found]  # beside this file, where Triton's stub looks
 from graphs import Graphs  # type: ignore[import-not-found]
 
 _DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
@@ -82,7 +82,7 @@ class TritonPythonModel:
                 "NUM_STREAMS": 1,
                 "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             },
-            rewrite=fold_columns if precision == "bf16" else None,
+            rewrite=fold_columns if folding_pays(precision) else None,
         )
         pb_utils.Logger.log_info(f"{self._name}: {precision}, {threads} threads, {file}")
 
