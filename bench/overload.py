@@ -29,10 +29,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import Flow, Generator, Outcomes, Summary, Traffic, VoidRun
+from bench.load import Flow, Generator, Outcomes, Summary, Traffic
 from bench.load.traffic import moderate_payloads
 from bench.raw_triton import MODEL_INFER, infer_payload, infer_scores, raw_triton
-from bench.report import ROOT, Report
+from bench.report import ROOT, Report, again_while_void
 from bench.server import serving
 from bench.simulated_head import SIDE_PX, VIEW, SimulatedHead, simulated_repository
 from floodgate import AsyncClient
@@ -45,7 +45,6 @@ DEADLINE_MS = 700.0
 LANES_DEADLINE_MS = 800.0
 LOADS = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 SECONDS, PEER_SECONDS, LANES_SECONDS, WARM_UP_S = 5.0, 3.0, 20.0, 1.5
-ATTEMPTS = 4
 PHOTOS = ("astronaut.jpg", "cat.jpg", "rocket.jpg")
 PHOTO_SIDE_PX = 192
 FRONT_END_S, FRONT_END_CLIENTS = 4.0, 32
@@ -156,18 +155,14 @@ def _settle(target: str, flow: Flow) -> None:
 
 
 def _punctual(generator: Generator, traffic: Traffic) -> Outcomes:
-    """One run in which the generator kept its schedule; a void one is repeated, the last one raised."""
-    for attempt in range(ATTEMPTS):
+    """One run in which the generator kept its schedule."""
+
+    def once() -> Outcomes:
         outcomes = generator.run(traffic)
-        try:
-            outcomes.require_punctual()
-        except VoidRun as void:
-            if attempt == ATTEMPTS - 1:
-                raise
-            print(f"{void}: once more")
-        else:
-            return outcomes
-    raise AssertionError("unreachable")
+        outcomes.require_punctual()
+        return outcomes
+
+    return again_while_void(once)
 
 
 def check_scores(outcomes: Outcomes, photos: Sequence[Photo], flow: int | None = None) -> None:

@@ -6,14 +6,29 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
+_ATTEMPTS = 4
+
+T = TypeVar("T")
 
 
 class VoidRun(Exception):
     """What measured was itself too slow, so the run says nothing about what was measured."""
+
+
+def again_while_void(measure: Callable[[], T]) -> T:
+    """What ``measure`` returns; a void run is said and repeated, the last one raised."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return measure()
+        except VoidRun as void:
+            print(f"{void}: once more")
+    return measure()
 
 
 class NothingToMeasure(Exception):
